@@ -1,0 +1,119 @@
+# make            build/tee-rex and its companions
+# make check-unit unit tests and fuzz corpora under ASan+UBSan
+# make clang      the whole tree with clang's warnings
+# make fuzz       libFuzzer binaries in build/fuzz (clang)
+# make install    DESTDIR, PREFIX as usual
+#
+# Sources are found by wildcard: one archive per layer (src/<layer>), so a program gets exactly the
+# layers it names in its link line and the linker drops the objects nobody calls.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+BUILD := build
+CC := gcc
+CLANG ?= clang
+AR := ar
+
+LAYERS := base format crypto openpgp attest linux enclave host sim cli
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+BASE_FLAGS := -std=c11 -D_GNU_SOURCE -DTEEREX_VERSION='"$(VERSION)"' -Isrc $(WARN) -MMD -MP -g \
+	-ffile-prefix-map=$(CURDIR)=.
+HARDEN := -O2 -fPIE -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -fno-plt \
+	-ffunction-sections -fdata-sections
+LINK := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections,--as-needed
+SANITIZE := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CRYPTO_LIBS := -lcrypto
+HOST_LIBS := -lmicrohttpd -lcurl -ljansson
+
+comma := ,
+sources = $(wildcard src/$(1)/*.c src/$(1)/*/*.c)
+mains := src/cli/main.c src/enclave/prover/main.c src/enclave/launcher/main.c src/sim/main_nsm.c
+layer_objects = $(patsubst %.c,$(2)/%.o,$(filter-out $(mains),$(call sources,$(1))))
+archives = $(foreach l,$(2),$(1)/lib$(l).a)
+
+PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-sim-nsm
+LIBRARY := $(BUILD)/libteerex-attest.a
+TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
+FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
+
+.PHONY: all check-unit clang fuzz install clean lint
+all: $(PROGRAMS) $(LIBRARY)
+
+# $(1) flavour directory, $(2) compiler, $(3) flags
+define flavour
+$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	$(2) $(BASE_FLAGS) $(3) -c -o $$@ $$<
+$(foreach l,$(LAYERS),$(eval $(1)/lib$(l).a: $(call layer_objects,$(l),$(1))))
+$(1)/lib%.a:
+	@mkdir -p $$(@D); rm -f $$@
+	$(AR) rcsD $$@ $$^
+endef
+$(eval $(call flavour,$(BUILD)/obj,$(CC),$(HARDEN)))
+$(eval $(call flavour,$(BUILD)/asan,$(CC),$(SANITIZE)))
+$(eval $(call flavour,$(BUILD)/clang,$(CLANG),-O1))
+$(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)undefined$(comma)fuzzer-no-link -fno-sanitize-recover=all))
+
+# Which layers each program may use, lowest last (link order).
+LINK_CLI := cli host attest openpgp linux crypto format base
+LINK_PROVER := enclave openpgp linux crypto format base
+LINK_LAUNCHER := enclave linux format base
+LINK_SIM := sim host linux crypto format base
+LINK_TEST := cli sim host enclave attest openpgp linux crypto format base
+
+$(BUILD)/tee-rex: $(BUILD)/obj/src/cli/main.o $(call archives,$(BUILD)/obj,$(LINK_CLI))
+	$(CC) $(LINK) -o $@ $^ $(HOST_LIBS) $(CRYPTO_LIBS)
+$(BUILD)/tee-rex-prover: $(BUILD)/obj/src/enclave/prover/main.o $(call archives,$(BUILD)/obj,$(LINK_PROVER))
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+$(BUILD)/tee-rex-launcher: $(BUILD)/obj/src/enclave/launcher/main.o $(call archives,$(BUILD)/obj,$(LINK_LAUNCHER))
+	$(CC) $(LINK) -o $@ $^
+$(BUILD)/tee-rex-sim-nsm: $(BUILD)/obj/src/sim/main_nsm.o $(call archives,$(BUILD)/obj,$(LINK_SIM))
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+
+# The verifier as a library: the attest layer and what it stands on.
+$(LIBRARY): $(foreach l,attest crypto format base,$(call layer_objects,$(l),$(BUILD)/obj))
+	rm -f $@; $(AR) rcsD $@ $^
+
+# --- tests ---------------------------------------------------------------------------------
+asan_archives := $(call archives,$(BUILD)/asan,$(LINK_TEST))
+$(BUILD)/asan/tests/%_test: $(BUILD)/asan/tests/unit/%_test.o $(asan_archives)
+	$(CC) $(SANITIZE) -o $@ $< -Wl,--start-group $(asan_archives) -Wl,--end-group -lcmocka $(HOST_LIBS) $(CRYPTO_LIBS)
+$(BUILD)/asan/fuzz/%_fuzz: $(BUILD)/asan/fuzz/%_fuzz.o $(BUILD)/asan/fuzz/replay_main.o $(asan_archives)
+	$(CC) $(SANITIZE) -o $@ $(filter %.o,$^) -Wl,--start-group $(asan_archives) -Wl,--end-group $(HOST_LIBS) $(CRYPTO_LIBS)
+fuzz_archives := $(call archives,$(BUILD)/fuzzobj,$(LINK_TEST))
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzzobj/fuzz/%_fuzz.o $(fuzz_archives)
+	@mkdir -p $(@D)
+	$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< -Wl,--start-group $(fuzz_archives) -Wl,--end-group $(HOST_LIBS) $(CRYPTO_LIBS)
+$(BUILD)/tests/tools/%: tests/tools/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $< -lcrypto -lpthread
+
+check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
+	@scripts/run-unit $(BUILD)/asan
+fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%)
+clang: $(foreach l,$(LAYERS),$(call layer_objects,$(l),$(BUILD)/clang)) $(mains:%.c=$(BUILD)/clang/%.o) \
+	$(patsubst %.c,$(BUILD)/clang/%.o,$(wildcard tests/unit/*.c fuzz/*.c))
+lint:
+	@scripts/check-layers
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tee-rex $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+		$(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 755 $(BUILD)/tee-rex $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(filter-out $(BUILD)/tee-rex,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/tee-rex/
+	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 src/attest/teerex_attest.h $(DESTDIR)$(PREFIX)/include/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' packaging/teerex-attest.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/teerex-attest.pc
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
