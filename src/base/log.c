@@ -19,6 +19,7 @@ static uint64_t dropped, dropped_said;
 void log_init(const char *name) { log_name = name; }
 uint64_t log_dropped(void) { return dropped; }
 
+__attribute__((format(printf, 2, 0)))
 static void log_line(const char *level, const char *fmt, va_list ap)
 {
 	char line[LOG_LINE_MAX];

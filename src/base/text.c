@@ -52,12 +52,15 @@ void put_base64(struct writer *w, struct bytes b)
 	}
 }
 
-/* 0-63, 64 for '=', 255 for anything else: one load a character. */
+/* 0x40 | value for a digit, 0x80 for '=', 0 for anything else: one load a character. */
+enum { DIGIT = 0x40, PAD = 0x80 };
 static const uint8_t base64_value[256] = {
-	[0 ... 255] = 255, ['='] = 64, ['+'] = 62, ['/'] = 63,
-	['A'] = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
-	['a'] = 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
-	['0'] = 52, 53, 54, 55, 56, 57, 58, 59, 60, 61,
+	['+'] = 0x7e, ['/'] = 0x7f, ['='] = PAD,
+	['0'] = 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7a, 0x7b, 0x7c, 0x7d,
+	['A'] = 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48, 0x49, 0x4a, 0x4b, 0x4c,
+	['N'] = 0x4d, 0x4e, 0x4f, 0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59,
+	['a'] = 0x5a, 0x5b, 0x5c, 0x5d, 0x5e, 0x5f, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66,
+	['n'] = 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f, 0x70, 0x71, 0x72, 0x73,
 };
 
 /* One character of the slow path: quantum boundaries, padding, errors. */
@@ -65,13 +68,13 @@ static size_t base64_step(struct base64 *d, uint8_t c, uint8_t *out)
 {
 	uint8_t v = base64_value[c];
 	bool ended = d->pad > 0 && d->have == 0;
-	if (v == 255 || ended || (v == 64 ? d->have < 2 : d->pad > 0)) {
+	if (v == 0 || ended || (v == PAD ? d->have < 2 : d->pad > 0)) {
 		d->bad = true;
 		return 0;
 	}
 	d->bits = d->bits << 6 | (v & 63);
 	d->have++;
-	d->pad = (uint8_t)(d->pad + (v == 64));
+	d->pad = (uint8_t)(d->pad + (v == PAD));
 	if (d->have < 4)
 		return 0;
 	size_t n = 3u - d->pad;
@@ -95,9 +98,10 @@ size_t base64_feed(struct base64 *d, struct bytes text, uint8_t *out)
 			for (; text.n - i >= 4; i += 4, n += 3) {
 				uint8_t a = base64_value[text.p[i]], b = base64_value[text.p[i + 1]];
 				uint8_t c = base64_value[text.p[i + 2]], e = base64_value[text.p[i + 3]];
-				if ((a | b | c | e) & 0xc0)
+				if (!(a & b & c & e & DIGIT))
 					break;
-				uint32_t v = (uint32_t)a << 18 | (uint32_t)b << 12 | (uint32_t)c << 6 | e;
+				uint32_t v = (uint32_t)(a & 63) << 18 | (uint32_t)(b & 63) << 12 |
+				             (uint32_t)(c & 63) << 6 | (e & 63);
 				out[n] = (uint8_t)(v >> 16);
 				out[n + 1] = (uint8_t)(v >> 8);
 				out[n + 2] = (uint8_t)v;
