@@ -50,11 +50,13 @@ struct aead;                                                             /* one 
 struct aead *aead_new(enum aead_kind kind, bool encrypt, const uint8_t *key);
 /* Starts a message. nonce: 12 (GCM) or 15 (OCB) bytes. */
 bool aead_start(struct aead *a, const uint8_t *nonce, struct bytes aad);
-/* Transforms in.n bytes to out (may be in place, exactly overlapping). Plaintext is not authentic until
- * aead_finish_decrypt has returned true. Pieces before the last must be multiples of 16. */
+/* Transforms whole 16-byte blocks: in.n must be a multiple of 16. out takes in.n bytes and may be in.p.
+ * Plaintext is not authentic until aead_last_decrypt has returned true. */
 bool aead_update(struct aead *a, struct bytes in, uint8_t *out);
-bool aead_finish_encrypt(struct aead *a, uint8_t tag[AEAD_TAG_SIZE]);
-bool aead_finish_decrypt(struct aead *a, const uint8_t tag[AEAD_TAG_SIZE]);
+/* The last piece of a message, of any size (also 0), and its tag. False: the message is not authentic,
+ * and what out holds must not be used. */
+bool aead_last_encrypt(struct aead *a, struct bytes in, uint8_t *out, uint8_t ret_tag[AEAD_TAG_SIZE]);
+bool aead_last_decrypt(struct aead *a, struct bytes in, uint8_t *out, const uint8_t tag[AEAD_TAG_SIZE]);
 void aead_free(struct aead *a);                                          /* wipes; NULL is fine */
 
 /* --- Curve25519 (RFC 7748, RFC 8032) ----------------------------------------------------- */
