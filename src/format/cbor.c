@@ -5,30 +5,42 @@
 
 #include "base/text.h"
 
-enum { MAJOR_SIMPLE = 7, SIMPLE_FALSE = 20, SIMPLE_TRUE = 21, SIMPLE_NULL = 22 };
+enum { MAJOR_TAG = 6, MAJOR_SIMPLE = 7, SIMPLE_FALSE = 20, SIMPLE_TRUE = 21, SIMPLE_NULL = 22 };
 
-struct head { uint8_t major; uint64_t value; };
+struct head { uint8_t major; uint64_t value; enum cbor_fault fault; };
+
+static enum cbor_fault simple_fault(uint64_t info)
+{
+	if (info >= SIMPLE_FALSE && info <= SIMPLE_NULL)
+		return CBOR_FINE;
+	return info == 31 ? CBOR_INDEFINITE : info >= 28 ? CBOR_RESERVED : CBOR_OTHER_SIMPLE;
+}
 
 static struct head get_head(struct reader *r)
 {
 	uint8_t first = get_u8(r);
-	struct head h = { first >> 5, first & 31 };
+	struct head h = { first >> 5, first & 31, CBOR_FINE };
 	uint64_t smallest = 0;
 	if (h.major == MAJOR_SIMPLE) {
-		if (h.value < SIMPLE_FALSE || h.value > SIMPLE_NULL)
-			r->bad = true;
-		return h;
+		h.fault = simple_fault(h.value);
+	} else {
+		switch (h.value) {
+		case 24: h.value = get_u8(r); smallest = 24; break;
+		case 25: h.value = get_be16(r); smallest = 0x100; break;
+		case 26: h.value = get_be32(r); smallest = 0x10000; break;
+		case 27: h.value = get_be64(r); smallest = 0x100000000; break;
+		case 28: case 29: case 30: h.fault = CBOR_RESERVED; break;
+		case 31: h.fault = CBOR_INDEFINITE; break;
+		default: break;
+		}
+		if (h.value < smallest)
+			h.fault = CBOR_NOT_SHORTEST;
+		if (h.major == MAJOR_TAG)
+			h.fault = CBOR_TAGGED;
 	}
-	switch (h.value) {
-	case 24: h.value = get_u8(r); smallest = 24; break;
-	case 25: h.value = get_be16(r); smallest = 0x100; break;
-	case 26: h.value = get_be32(r); smallest = 0x10000; break;
-	case 27: h.value = get_be64(r); smallest = 0x100000000; break;
-	case 28: case 29: case 30: case 31: r->bad = true; break;
-	default: break;
-	}
-	if (h.value < smallest || h.major == 6)
-		r->bad = true;
+	if (r->bad)
+		h.fault = CBOR_TRUNCATED;
+	r->bad = h.fault != CBOR_FINE;
 	return h;
 }
 
@@ -140,6 +152,36 @@ static void skip(struct reader *r, unsigned depth)
 }
 
 void cbor_skip(struct reader *r) { skip(r, 0); }
+
+static enum cbor_fault item_fault(struct reader *r, unsigned depth)
+{
+	struct head h = get_head(r);
+	if (h.fault != CBOR_FINE)
+		return h.fault;
+	if (h.major == CBOR_BYTES || h.major == CBOR_TEXT) {
+		if (h.value > reader_left(r))
+			return CBOR_TRUNCATED;
+		struct bytes b = get_bytes(r, (size_t)h.value);
+		return h.major == CBOR_TEXT && !utf8_valid(b) ? CBOR_NOT_UTF8 : CBOR_FINE;
+	}
+	if (h.major != CBOR_ARRAY && h.major != CBOR_MAP)
+		return CBOR_FINE;
+	uint64_t per_entry = h.major == CBOR_MAP ? 2 : 1;
+	if (h.value > reader_left(r) / per_entry)
+		return CBOR_TRUNCATED;
+	if (depth == CBOR_DEPTH_MAX)
+		return CBOR_TOO_DEEP;
+	enum cbor_fault fault = CBOR_FINE;
+	for (uint64_t n = h.value * per_entry; n > 0 && fault == CBOR_FINE; n--)
+		fault = item_fault(r, depth + 1);
+	return fault;
+}
+
+enum cbor_fault cbor_fault(const struct reader *r)
+{
+	struct reader copy = *r;
+	return item_fault(&copy, 0);
+}
 
 struct bytes cbor_get_raw(struct reader *r)
 {

@@ -37,6 +37,20 @@ size_t cbor_get_map(struct reader *r);
 struct bytes cbor_get_bytes_or_null(struct reader *r, bool *ret_present);
 /* Steps over one whole item of any accepted type. */
 void cbor_skip(struct reader *r);
+/* Why the item ahead of r (all of it, however deep) is refused; for exact error codes. CBOR_FINE
+ * says only that cbor_skip() would take it, not that it is what the caller wants there. */
+enum cbor_fault {
+	CBOR_FINE,
+	CBOR_TRUNCATED,                  /* the input ends inside it, or a count is larger than what is left */
+	CBOR_INDEFINITE,                 /* an indefinite length, or a break */
+	CBOR_NOT_SHORTEST,
+	CBOR_TAGGED,
+	CBOR_OTHER_SIMPLE,               /* a float, undefined, an unassigned simple value */
+	CBOR_RESERVED,                   /* additional information 28-30 */
+	CBOR_NOT_UTF8,
+	CBOR_TOO_DEEP
+};
+enum cbor_fault cbor_fault(const struct reader *r);
 /* The encoded bytes of the next item, consumed. */
 struct bytes cbor_get_raw(struct reader *r);
 
