@@ -5,14 +5,9 @@
 
 #include "base/bytes.h"
 #include "crypto/crypto.h"
+#include "crypto/x509.h"
 
-enum x509_key_usage {                            /* bits of x509_template.key_usage */
-	X509_DIGITAL_SIGNATURE = 1 << 0,
-	X509_CONTENT_COMMITMENT = 1 << 1,
-	X509_KEY_CERT_SIGN = 1 << 5,
-	X509_CRL_SIGN = 1 << 6
-};
-enum { X509_NO_PATH_LEN = -1, X509_ISSUED_MAX = 1024, X509_CN_MAX = 200 };
+enum { X509_ISSUED_MAX = 1024, X509_CN_MAX = 200 };
 
 struct x509_template {
 	const char *common_name;                 /* the whole subject; 1-X509_CN_MAX bytes of UTF-8 */
