@@ -1,0 +1,13 @@
+/* The commands of tee-rex: each has the shape of main() and returns the exit status.
+ * 0 done (or valid, healthy), 1 failed or refused, 2 used wrongly. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+int attest_main(int argc, char **argv);
+int gateway_main(int argc, char **argv);
+int prove_main(int argc, char **argv);
+int run_main(int argc, char **argv);
+int upload_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,63 @@
+/* tee-rex: the command table. */
+#include "base/log.h"
+#include "base/options.h"
+#include "cli/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *about;
+} commands[] = {
+	{ "run", run_main, "start an enclave and stay with it" },
+	{ "gateway", gateway_main, "serve the public HTTP API in front of an enclave" },
+	{ "upload", upload_main, "load a prover version into a running enclave" },
+	{ "attest", attest_main, "fetch an attestation document with a fresh nonce and verify it" },
+	{ "verify", verify_main, "verify an attestation document offline" },
+	{ "prove", prove_main, "verify, encrypt an input, have it proven, check the answer" },
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static void help(FILE *to)
+{
+	fprintf(to, "Usage: tee-rex COMMAND [OPTIONS]\n\nRuns a service inside an AWS Nitro enclave and keeps it up.\n\nCommands:\n");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
+	fprintf(to, "\ntee-rex COMMAND --help says more about each; tee-rex --version prints the version.\n");
+}
+
+static int unknown(const char *word)
+{
+	const char *names[COMMAND_COUNT];
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		names[i] = commands[i].name;
+	const char *near = nearest_word(word, names, COMMAND_COUNT);
+	if (near != NULL)
+		fprintf(stderr, "tee-rex: there is no command \"%s\"; did you mean \"%s\"?\n", word, near);
+	else
+		fprintf(stderr, "tee-rex: there is no command \"%s\"; tee-rex --help lists them\n", word);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	log_init("tee-rex");
+	if (argc < 2) {
+		help(stderr);
+		return 2;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		help(stdout);
+		return 0;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("tee-rex %s\n", TEEREX_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].main(argc - 1, argv + 1);
+	return unknown(argv[1]);
+}

@@ -1,0 +1,202 @@
+/* tee-rex-prover: the service inside the enclave. Holds the keys and the NSM descriptor, parses what the
+ * host sends, and has no privilege: what needs root is the launcher's, on the other end of a socket.
+ *
+ * Inherited descriptors (LISTEN_FDS): "service" a listening stream socket, "launcher" a connected
+ * SOCK_SEQPACKET, and, where the configuration says `nsm = simulated-socket`, "nsm". */
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "enclave/config.h"
+#include "enclave/prover/service.h"
+#include "linux/listen_fds.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+struct prover_args { const char *config; };
+
+static const struct option_spec options[] = {
+	{ 'c', "config", OPT_STRING, offsetof(struct prover_args, config), "FILE", "measured configuration" },
+	OPTIONS_HELP,
+	OPTIONS_END
+};
+
+/* All state of the service: no allocation of our own after start. */
+static struct prover {
+	struct config cfg;
+	struct loop loop;
+	struct nsm nsm;
+	struct keyring keys;
+	struct versions versions;
+	struct attestor attestor;
+	struct link link;
+	struct jobs jobs;
+	struct service service;
+	struct timer rotation, drained;
+	struct watch signals;
+	bool stopping, failed;
+} prover;
+
+static int harden(struct err *err)
+{
+	/* not dumpable: no core file, no ptrace, /proc/PID belongs to root */
+	if (prctl(PR_SET_DUMPABLE, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return fail(err, errno, "make the process non-dumpable");
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	return crypto_lock_secrets(err);
+}
+
+static void on_rotation(struct timer *t)
+{
+	struct err err;
+	if (keyring_rotate(&prover.keys, (int64_t)prover.cfg.key_keep_s * 1000, &err) < 0) {
+		log_warn("key rotation: %s; the current key goes on", err.text);
+		timer_arm(&prover.loop, t, 60 * 1000);
+		return;
+	}
+	prover.service.stats.key_rotations++;
+	log_info("new key, the former one is kept for %u s", prover.cfg.key_keep_s);
+	timer_arm(&prover.loop, t, (int64_t)prover.cfg.key_rotate_s * 1000);
+}
+
+static void on_launcher_message(struct link *l, const struct launch_message *m, int fd)
+{
+	(void)l;
+	jobs_on_launcher(&prover.jobs, m, fd);
+}
+
+static void on_launcher_lost(struct link *l, const char *why)
+{
+	(void)l;
+	log_error("launcher lost: %s; ending, so that both are started anew", why);
+	prover.failed = true;
+	prover.loop.stop = true;
+}
+
+/* Every 50 ms while stopping: ends when the last exchange has. */
+static void on_drained(struct timer *t)
+{
+	if (prover.service.conn_count == 0)
+		prover.loop.stop = true;
+	else
+		timer_arm(&prover.loop, t, 50);
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	(void)events;
+	if (read(w->fd, &info, sizeof info) != (ssize_t)sizeof info)
+		return;
+	if (prover.stopping) {
+		prover.loop.stop = true;
+		return;
+	}
+	log_info("%s: finishing %zu exchanges; a second one stops at once", strsignal((int)info.ssi_signo),
+	         prover.service.conn_count);
+	prover.stopping = true;
+	service_stop_accepting(&prover.service);
+	on_drained(&prover.drained);
+}
+
+static int watch_signals(struct err *err)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	prover.signals.on_event = on_signal;
+	if (fd < 0 || loop_add(&prover.loop, &prover.signals, fd, EPOLLIN) < 0)
+		return fail(err, errno, "watch signals");
+	return 0;
+}
+
+static int open_nsm(const struct listen_fds *fds, struct err *err)
+{
+	if (prover.cfg.nsm == CONFIG_NSM_DEVICE)
+		return nsm_open_device(&prover.nsm, "/dev/nsm", err);
+	int fd = listen_fds_get(fds, "nsm");
+	if (fd < 0)
+		return fail(err, 0, "nsm = simulated-socket, but no descriptor named \"nsm\" was inherited");
+	log_warn("SIMULATED: attestation documents come from a software NSM");
+	return nsm_from_socket(&prover.nsm, fd, err);
+}
+
+static int start(const char *config_path, struct err *err)
+{
+	struct listen_fds fds;
+	int ret = 0;
+	if (config_path != NULL)
+		ret = config_load(config_path, &prover.cfg, err);
+	else
+		config_defaults(&prover.cfg);
+	if (ret == 0)
+		ret = harden(err);
+	if (ret == 0)
+		ret = listen_fds_take(&fds, err);
+	if (ret == 0)
+		ret = open_nsm(&fds, err);
+	if (ret == 0)
+		ret = loop_open(&prover.loop, err);
+	if (ret == 0)
+		ret = keyring_init(&prover.keys, err);
+	if (ret < 0)
+		return ret;
+	int service_fd = listen_fds_get(&fds, "service"), launcher_fd = listen_fds_get(&fds, "launcher");
+	if (service_fd < 0 || launcher_fd < 0)
+		return fail(err, 0, "descriptors named \"service\" and \"launcher\" must be inherited (LISTEN_FDS)");
+
+	versions_init(&prover.versions, &prover.cfg);
+	ret = versions_preload(&prover.versions, err);
+	if (ret < 0)
+		return ret;
+	attestor_init(&prover.attestor, &prover.nsm, (int64_t)prover.cfg.document_cache_s * 1000);
+	jobs_init(&prover.jobs, &prover.cfg, &prover.keys, &prover.versions, &prover.link);
+	prover.link.on_message = on_launcher_message;
+	prover.link.on_lost = on_launcher_lost;
+	prover.service.loop = &prover.loop;
+	prover.service.cfg = &prover.cfg;
+	prover.service.keys = &prover.keys;
+	prover.service.versions = &prover.versions;
+	prover.service.attestor = &prover.attestor;
+	prover.service.jobs = &prover.jobs;
+	prover.rotation.on_expiry = on_rotation;
+	prover.drained.on_expiry = on_drained;
+	timer_arm(&prover.loop, &prover.rotation, (int64_t)prover.cfg.key_rotate_s * 1000);
+	ret = watch_signals(err);
+	if (ret == 0)
+		ret = link_start(&prover.link, &prover.loop, launcher_fd, err);
+	if (ret == 0)
+		ret = service_start(&prover.service, service_fd, err);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct prover_args args = { NULL };
+	struct err err;
+	size_t n;
+	log_init("prover");
+	switch (options_parse(options, &args, argc, argv, NULL, 0, &n, &err)) {
+	case OPTIONS_OK: break;
+	case OPTIONS_WANT_HELP: printf("Usage: tee-rex-prover [--config FILE]\nStarted by tee-rex run or by tee-rex-init, not by hand.\n"); return 0;
+	case OPTIONS_USAGE: log_error("%s", err.text); return 2;
+	}
+	if (start(args.config, &err) < 0) {
+		log_error("cannot start: %s", err.text);
+		return 1;
+	}
+	log_info("ready: %u job slots, %u at once", prover.cfg.slots, prover.cfg.jobs);
+	if (loop_run(&prover.loop, &err) < 0) {
+		log_error("%s", err.text);
+		prover.failed = true;
+	}
+	keyring_close(&prover.keys);
+	return prover.failed ? 1 : 0;
+}
