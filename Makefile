@@ -89,6 +89,9 @@ fuzz_archives := $(call archives,$(BUILD)/fuzzobj,$(LINK_TEST))
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzzobj/fuzz/%_fuzz.o $(fuzz_archives)
 	@mkdir -p $(@D)
 	$(CLANG) -fsanitize=address,undefined,fuzzer -o $@ $< -Wl,--start-group $(fuzz_archives) -Wl,--end-group $(HOST_LIBS) $(CRYPTO_LIBS)
+$(BUILD)/tests/pgp_tool: $(BUILD)/obj/tests/tools/pgp_tool.o $(call archives,$(BUILD)/obj,openpgp crypto format base)
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $< -lcrypto -lpthread
