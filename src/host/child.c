@@ -3,16 +3,16 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "linux/listen_fds.h"
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-
-enum { FIRST_FD = 3 };                           /* of the LISTEN_FDS convention */
 
 /* --- what the child itself does ------------------------------------------------------------------------ */
 
@@ -22,29 +22,22 @@ static void die(const char *what)
 	_exit(127);
 }
 
-/* Moves the named descriptors to 3, 4, … and says so in the environment. */
 static void pass_fds(const struct child_spec *spec)
 {
-	char names[128] = "", number[24];
-	int high[CHILD_FDS_MAX], n = 0;
-	/* first out of the way of the low numbers, then down into place */
+	int fds[CHILD_FDS_MAX];
+	const char *names[CHILD_FDS_MAX];
+	struct err err;
+	size_t n = 0;
 	for (; n < CHILD_FDS_MAX && spec->fds[n].name != NULL; n++) {
-		high[n] = fcntl(spec->fds[n].fd, F_DUPFD, FIRST_FD + CHILD_FDS_MAX);
-		if (high[n] < 0)
-			die("dup");
-		size_t at = strlen(names);
-		snprintf(names + at, sizeof names - at, "%s%s", n > 0 ? ":" : "", spec->fds[n].name);
+		fds[n] = spec->fds[n].fd;
+		names[n] = spec->fds[n].name;
 	}
-	for (int i = 0; i < n; i++)
-		if (dup2(high[i], FIRST_FD + i) < 0)
-			die("dup2");
-	if (syscall(SYS_close_range, FIRST_FD + n, ~0U, 0) != 0)
+	if (listen_fds_give(fds, names, n, &err) < 0) {
+		dprintf(STDERR_FILENO, "%s\n", err.text);
+		_exit(127);
+	}
+	if (syscall(SYS_close_range, LISTEN_FDS_START + (unsigned)n, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
 		die("close_range");
-	snprintf(number, sizeof number, "%d", n);
-	setenv("LISTEN_FDS", number, 1);
-	setenv("LISTEN_FDNAMES", names, 1);
-	snprintf(number, sizeof number, "%d", (int)getpid());
-	setenv("LISTEN_PID", number, 1);
 }
 
 static void become(uid_t uid)

@@ -4,6 +4,7 @@
 #include "linux/fdpass.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 static void on_event(struct watch *w, uint32_t events)
 {
@@ -11,22 +12,22 @@ static void on_event(struct watch *w, uint32_t events)
 	(void)events;
 	for (;;) {
 		uint8_t packet[LAUNCH_MESSAGE_MAX];
-		size_t n = 0;
-		int fd = -1;
-		struct err err;
+		struct fdpass_packet p;
 		struct launch_message m;
-		int ret = fdpass_recv(w->fd, packet, sizeof packet, &n, &fd, &err);
+		char why[128];
+		int ret = fdpass_receive(w->fd, packet, sizeof packet, true, &p);
 		if (ret == -EAGAIN)
 			return;
-		if (ret < 0 || n == 0) {
-			l->on_lost(l, ret < 0 ? err.text : "it closed the connection");
+		if (ret < 0 || p.size == 0) {
+			l->on_lost(l, ret < 0 ? strerror_r(-ret, why, sizeof why) : "it closed the connection");
 			return;
 		}
-		if (!launch_parse(bytes_of(packet, n), &m) || m.kind < LAUNCH_OPENED) {
-			close_fd(&fd);
+		if (p.fd_count > 1 || !launch_parse(bytes_of(packet, p.size), &m) || m.kind < LAUNCH_OPENED) {
+			fdpass_close(&p);
 			l->on_lost(l, "it sent a malformed message");
 			return;
 		}
+		int fd = p.fd_count == 1 ? p.fd[0] : -1;
 		l->on_message(l, &m, fd);
 		if (w->fd < 0)
 			return;
@@ -47,5 +48,6 @@ int link_send(struct link *l, const struct launch_message *m, int fd, struct err
 	uint8_t packet[LAUNCH_MESSAGE_MAX];
 	struct writer w = writer_of(packet, sizeof packet);
 	launch_put(&w, m);
-	return fdpass_send(l->watch.fd, writer_bytes(&w), fd, err);
+	int ret = fdpass_send(l->watch.fd, writer_bytes(&w), &fd, fd >= 0 ? 1 : 0);
+	return ret < 0 ? fail(err, -ret, "send to the launcher") : 0;
 }

@@ -121,7 +121,7 @@ static int open_nsm(const struct listen_fds *fds, struct err *err)
 {
 	if (prover.cfg.nsm == CONFIG_NSM_DEVICE)
 		return nsm_open_device(&prover.nsm, "/dev/nsm", err);
-	int fd = listen_fds_get(fds, "nsm");
+	int fd = listen_fds_find(fds, "nsm");
 	if (fd < 0)
 		return fail(err, 0, "nsm = simulated-socket, but no descriptor named \"nsm\" was inherited");
 	log_warn("SIMULATED: attestation documents come from a software NSM");
@@ -148,7 +148,7 @@ static int start(const char *config_path, struct err *err)
 		ret = keyring_init(&prover.keys, err);
 	if (ret < 0)
 		return ret;
-	int service_fd = listen_fds_get(&fds, "service"), launcher_fd = listen_fds_get(&fds, "launcher");
+	int service_fd = listen_fds_find(&fds, "service"), launcher_fd = listen_fds_find(&fds, "launcher");
 	if (service_fd < 0 || launcher_fd < 0)
 		return fail(err, 0, "descriptors named \"service\" and \"launcher\" must be inherited (LISTEN_FDS)");
 
