@@ -24,6 +24,9 @@ static enum doc_result get_module_id(struct reader *r, struct attest_doc *d)
 	if (cbor_peek(r) != CBOR_TEXT)
 		return DOC_BAD_MODULE_ID;
 	d->module_id = cbor_get_text(r);
+	for (size_t i = 0; i < d->module_id.n; i++)
+		if (d->module_id.p[i] < 0x20 || d->module_id.p[i] == 0x7f)
+			return DOC_BAD_MODULE_ID;
 	return !r->bad && d->module_id.n > 0 && d->module_id.n <= ATTEST_DOC_MODULE_ID_MAX
 		? DOC_OK : DOC_BAD_MODULE_ID;
 }

@@ -1,12 +1,12 @@
 /* The payload of a Nitro attestation document: one CBOR map.
  *
- *     "module_id"    text, 1-128 bytes            "certificate"  bytes, DER of the signing certificate
+ *     "module_id"    text, 1-128 bytes *)         "certificate"  bytes, DER of the signing certificate
  *     "digest"       "SHA384"                     "cabundle"     [bytes, …] root first, leaf's issuer last
  *     "timestamp"    uint, ms since 1970          "public_key"   bytes (1-1024) or null
  *     "pcrs"         { 0-31: 48 bytes, … }        "user_data"    bytes (<= 1024) or null
  *                                                 "nonce"        bytes (<= 1024) or null
  *
- * The last three may be absent, which means null. Keys may come in any order, each once; an unknown
+ * *) without control characters. The last three may be absent, which means null. Keys may come in any order, each once; an unknown
  * key is refused: a verifier must not vouch for a statement that it does not understand. Parsing
  * decides nothing about trust; all of it is the signer's claim until the signature is checked. */
 #ifndef FORMAT_ATTEST_DOC_H
