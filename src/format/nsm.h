@@ -30,8 +30,8 @@ enum {
 
 /* The device's error names. "Success" is one of the crate's codes but no error: refused. */
 enum nsm_error {
-	NSM_INVALID_ARGUMENT = 1, NSM_INVALID_INDEX, NSM_INVALID_RESPONSE, NSM_READ_ONLY_INDEX,
-	NSM_INVALID_OPERATION, NSM_BUFFER_TOO_SMALL, NSM_INPUT_TOO_LARGE, NSM_INTERNAL_ERROR,
+	NSM_NO_ERROR, NSM_INVALID_ARGUMENT, NSM_INVALID_INDEX, NSM_INVALID_RESPONSE,
+	NSM_READ_ONLY_INDEX, NSM_INVALID_OPERATION, NSM_BUFFER_TOO_SMALL, NSM_INPUT_TOO_LARGE, NSM_INTERNAL_ERROR,
 	NSM_ERROR_END
 };
 const char *nsm_error_name(enum nsm_error e);            /* "InvalidArgument" … */
