@@ -160,7 +160,8 @@ enum option_result options_parse(const struct option_spec *table, void *args, in
 void options_help(FILE *to, const char *command, const char *synopsis, const char *about,
                   const struct option_spec *t)
 {
-	fprintf(to, "Usage: tee-rex %s %s\n\n%s\n\nOptions:\n", command, synopsis, about);
+	bool whole = strncmp(command, "tee-rex", 7) == 0;
+	fprintf(to, "Usage: %s%s %s\n\n%s\n\nOptions:\n", whole ? "" : "tee-rex ", command, synopsis, about);
 	for (; t->long_name != NULL; t++) {
 		char left[64];
 		snprintf(left, sizeof left, "%c%c%s--%s%s%s", t->short_name ? '-' : ' ',

@@ -49,7 +49,8 @@ enum option_result options_parse(const struct option_spec *table, void *args, in
                                  const char **positional, size_t positional_max, size_t *ret_n,
                                  struct err *err);
 
-/* "Usage: tee-rex NAME SYNOPSIS", a sentence, and the option table. */
+/* "Usage: tee-rex NAME SYNOPSIS", a sentence, and the option table. A command that starts with
+ * "tee-rex" is a program's own name and stands alone. */
 void options_help(FILE *to, const char *command, const char *synopsis, const char *about,
                   const struct option_spec *table);
 
