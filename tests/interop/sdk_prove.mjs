@@ -19,10 +19,24 @@ const { positional: [url, inputPath, outPath], options } = parseArguments(usage,
 const base = url.replace(/\/+$/, '');
 
 async function call(path, init) {
-  const response = await fetch(base + path, init);
-  const body = await response.text();
+  let response;
+  let body;
+  try {
+    response = await fetch(base + path, init);
+    body = await response.text();
+  } catch (error) {
+    fail(`${base}${path}: ${error.cause?.message ?? error.message}`);
+  }
   if (response.status !== 200) fail(`${path}: HTTP ${response.status}: ${body}`);
-  return { headers: response.headers, json: JSON.parse(body) };
+  return { headers: response.headers, json: parse(path, () => JSON.parse(body)) };
+}
+
+function parse(what, parser) {
+  try {
+    return parser();
+  } catch (error) {
+    return fail(`${what}: ${error.message}`);
+  }
 }
 
 /** What a base64 member of a reply holds; Buffer.from alone would skip whatever is not base64. */
@@ -35,13 +49,13 @@ function decodeBase64(text, what) {
 
 /** Returns the versions listed in the document after checking that it names armoredKey. */
 function checkDocument(document, armoredKey) {
-  const payload = attestationPayload(document);
+  const payload = parse('/attestation: attestationDocument', () => attestationPayload(document));
   const attestedKey = payload.get('public_key');
   if (!Buffer.isBuffer(attestedKey) || attestedKey.toString() !== armoredKey)
     fail('/attestation: the document attests another key than publicKey');
   const userData = payload.get('user_data');
   if (!Buffer.isBuffer(userData)) fail('/attestation: the document has no user_data');
-  const { versions } = JSON.parse(userData.toString());
+  const { versions } = parse('/attestation: user_data', () => JSON.parse(userData.toString()));
   const isVersion = (v) => typeof v?.version === 'string' && /^[0-9a-f]{64}$/.test(v?.sha256);
   if (!Array.isArray(versions) || !versions.every(isVersion))
     fail(`/attestation: user_data lists no versions with sha256: ${userData}`);
