@@ -88,12 +88,12 @@ static enum pgp_error on_end(struct pgp_content *c)
 	return c->head_n == literal_header_size(c) ? PGP_OK : PGP_BAD_LITERAL;
 }
 
-static enum pgp_error split_content(struct pgp_content *c, struct bytes in)
+static enum pgp_error split_content(struct pgp_content *c, struct bytes *in)
 {
 	enum pgp_error e = PGP_OK;
 	while (e == PGP_OK) {
 		struct bytes body;
-		switch (pgp_split_next(&c->split, &in, &body)) {
+		switch (pgp_split_next(&c->split, in, &body)) {
 		case SPLIT_MORE: return PGP_OK;
 		case SPLIT_HEADER: e = on_header(c); break;
 		case SPLIT_BODY: e = on_body(c, body); break;
@@ -107,8 +107,8 @@ static enum pgp_error split_content(struct pgp_content *c, struct bytes in)
 enum pgp_error pgp_content_feed(struct pgp_content *c, struct bytes in)
 {
 	if (c->error == PGP_OK)
-		c->error = split_content(c, in);
-	else if (c->error != PGP_SINK && hand_over(c, in) == PGP_SINK)
+		c->error = split_content(c, &in);
+	if (c->error != PGP_OK && c->error != PGP_SINK && hand_over(c, in) == PGP_SINK)
 		c->error = PGP_SINK;
 	return c->error;
 }

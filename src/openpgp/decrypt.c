@@ -165,8 +165,7 @@ static enum pgp_error end_body(struct pgp_decrypt *d)
 	enum pgp_error e = PGP_OK;
 	if (d->head_n < PGP_SEIPD_HEADER_SIZE)
 		return pgp_seipd_parse(bytes_of(d->head, d->head_n), &(struct pgp_seipd){ 0 });
-	bool in_chunk = !pgp_chunks_fresh(&d->chunks) || d->chunks.index == 0 || d->tail_n != AEAD_TAG_SIZE;
-	if (in_chunk) {
+	if (!pgp_chunks_fresh(&d->chunks) || d->tail_n != AEAD_TAG_SIZE) {
 		if (d->tail_n < TAGS_SIZE)
 			return PGP_TRUNCATED;
 		size_t rest = d->tail_n - TAGS_SIZE;

@@ -54,16 +54,14 @@ static enum pgp_error parts_end(struct pgp_parts *p)
 }
 
 /* Tag and, for a definite length, that. */
-static enum pgp_error put_packet_start(struct pgp_parts *p, enum pgp_tag tag, uint64_t length)
+static enum pgp_error put_packet_start(struct pgp_parts *p, enum pgp_tag tag, uint32_t length)
 {
 	uint8_t head[PGP_HEADER_MAX];
 	struct writer w = writer_of(head, sizeof head);
 	if (p->bits > 0)
 		put_u8(&w, (uint8_t)(0xc0 | tag));
-	else if (length > UINT32_MAX)
-		return PGP_TOO_LARGE;
 	else
-		pgp_put_header(&w, tag, (uint32_t)length);
+		pgp_put_header(&w, tag, length);
 	return emit(p, writer_bytes(&w));
 }
 
@@ -99,7 +97,7 @@ static enum pgp_error put_start(struct pgp_seal *s, const struct pgp_recipient *
 	if (e == PGP_OK)
 		e = emit(&s->parts, writer_bytes(&w));
 	if (e == PGP_OK)
-		e = put_packet_start(&s->parts, PGP_TAG_SEIPD, sealed_size(o));
+		e = put_packet_start(&s->parts, PGP_TAG_SEIPD, (uint32_t)sealed_size(o));
 	return e == PGP_OK ? parts_put(&s->parts, BYTES_ARRAY(head)) : e;
 }
 
@@ -114,7 +112,7 @@ enum pgp_error pgp_seal_init(struct pgp_seal *s, const struct pgp_recipient *to,
 		return s->error = PGP_BAD_LENGTH;
 	if (o->chunk_octet > PGP_CHUNK_OCTET_MAX)
 		return s->error = PGP_SEIPD_CHUNK_SIZE;
-	if (o->part_bits == 0 && o->length > UINT32_MAX)
+	if (o->part_bits == 0 && (o->length > UINT32_MAX || sealed_size(o) > UINT32_MAX))
 		return s->error = PGP_TOO_LARGE;
 	struct pgp_session_key key = { .n = pgp_cipher_key_size(o->cipher) };
 	s->error = crypto_random(key.key, key.n) ? put_start(s, to, o, &key) : PGP_CRYPTO;
@@ -210,7 +208,7 @@ enum pgp_error pgp_encrypt_init(struct pgp_encrypt *e, const struct pgp_recipien
 	if (pgp_seal_init(&e->seal, to, &sealed_options, sink, sink_arg) != PGP_OK)
 		return e->seal.error;
 	parts_init(&e->literal, o->part_bits, into_seal, &e->seal);
-	enum pgp_error r = put_packet_start(&e->literal, PGP_TAG_LITERAL, w.at + o->length);
+	enum pgp_error r = put_packet_start(&e->literal, PGP_TAG_LITERAL, (uint32_t)(w.at + o->length));
 	return sealed(e, r == PGP_OK ? parts_put(&e->literal, writer_bytes(&w)) : r);
 }
 
