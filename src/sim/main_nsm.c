@@ -231,6 +231,7 @@ static int watch_signals(struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);                        /* whoever reads our log may go away before us */
 	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	server.signals.on_event = on_signal;
 	if (fd < 0 || loop_add(&server.loop, &server.signals, fd, EPOLLIN) < 0)

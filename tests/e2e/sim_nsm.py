@@ -87,7 +87,8 @@ def simulator(state, *options, **how):
     finally:
         if s.process.poll() is None:
             s.process.kill()
-        s.process.communicate()
+        s.process.wait()
+        s.process.stderr.close()
         if s.client:
             s.client.close()
 

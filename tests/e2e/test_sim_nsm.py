@@ -291,6 +291,14 @@ def test_says_what_it_is_and_ends_on_sigterm(tmp_path):
         assert "SIMULATED NSM sim-" in err and f"{tmp_path}/ca/root.pem" in err
 
 
+def test_nobody_reads_its_log(tmp_path):
+    with simulator(tmp_path / "ca") as sim:
+        sim.client.ask("GetRandom")
+        sim.process.stderr.close()
+        sim.process.terminate()          # it says how many documents it signed
+        assert sim.process.wait(timeout=20) == 0
+
+
 def test_root_outlives_kill_and_restart(tmp_path):
     roots = set()
     for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):

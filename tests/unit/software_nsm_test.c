@@ -1,5 +1,6 @@
 #include "sim/software_nsm.h"
 
+#include "attest/teerex_attest.h"
 #include "crypto/x509.h"
 #include "format/attest_doc.h"
 #include "format/cose_sign1.h"
@@ -276,6 +277,37 @@ static void a_document_says_what_was_asked_and_locked(void **state)
 	assert_int_equal(d.pcr_mask, 0xffffffff);
 }
 
+static enum teerex_code verdict(bool under_our_root, const char *pcr0)
+{
+	static const uint8_t nonce[32] = { 7 };
+	struct nsm_response p = ASK(.kind = NSM_ATTESTATION, .public_key = BYTES_LIT("key"), .nonce = BYTES_ARRAY(nonce));
+	assert_int_equal(p.kind, NSM_ATTESTATION);
+	struct teerex_pcr_set set = { .name = "" };
+	assert_int_equal(teerex_pcr_set_add(&set, pcr0), 0);
+	struct bytes root = test_ca_certificate(&ca, CA_ROOT);
+	struct teerex_policy policy = { .root = under_our_root ? root.p : NULL, .root_size = under_our_root ? root.n : 0,
+	                                .now_ms = (uint64_t)now_ms, .nonce = nonce, .nonce_size = sizeof nonce,
+	                                .sets = &set, .set_count = 1 };
+	struct teerex_result r;
+	enum teerex_code code = teerex_verify(p.document.p, p.document.n, &policy, &r);
+	assert_int_equal(r.simulated, under_our_root);
+	return code;
+}
+
+#define HEX_16(x) x x x x x x x x x x x x x x x x
+#define PCR0_OF(x) "0=" HEX_16(x) HEX_16(x) HEX_16(x)
+
+static void the_strict_verifier_takes_it_under_its_root_alone(void **state)
+{
+	(void)state;
+	assert_string_equal(teerex_code_name(verdict(true, PCR0_OF("10"))), "ok");
+	assert_string_equal(teerex_code_name(verdict(false, PCR0_OF("10"))), "chain-wrong-root");
+	assert_string_equal(teerex_code_name(verdict(true, PCR0_OF("11"))), "pcr-mismatch");
+	struct software_nsm_boot boot = boot_of(true);
+	software_nsm_init(&nsm, &boot, &ca);
+	assert_string_equal(teerex_code_name(verdict(true, PCR0_OF("10"))), "debug-enclave");
+}
+
 static void attestation_inputs_have_limits(void **state)
 {
 	(void)state;
@@ -368,6 +400,7 @@ int main(void)
 		cmocka_unit_test_setup(what_does_not_parse_is_an_invalid_operation, setup),
 		cmocka_unit_test_setup(random_bytes_are_256_and_differ, setup),
 		cmocka_unit_test_setup(a_document_says_what_was_asked_and_locked, setup),
+		cmocka_unit_test_setup(the_strict_verifier_takes_it_under_its_root_alone, setup),
 		cmocka_unit_test_setup(attestation_inputs_have_limits, setup),
 		cmocka_unit_test_setup(an_answer_that_does_not_fit_says_so, setup),
 		cmocka_unit_test_setup(certificates_are_cached_and_renewed, setup),
