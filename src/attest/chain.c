@@ -58,8 +58,6 @@ static bool may_sign_certificates(const struct x509 *c)
  * than RFC 5280 and what the hardware's chains satisfy. */
 static enum teerex_code check_issuer(const struct x509 *c, size_t cas_below)
 {
-	if (!c->ca)
-		return TEEREX_CHAIN_NOT_CA;
 	if (!may_sign_certificates(c))
 		return TEEREX_CHAIN_NOT_CERT_SIGNER;
 	if (c->path_len != X509_NO_PATH_LEN && cas_below > (size_t)c->path_len)
@@ -113,6 +111,8 @@ enum teerex_code chain_verify(const struct chain *c, struct x509 *ret_leaf, stru
 			return code;
 		if (i > 0 && !bytes_equal(cert[i].issuer, cert[i - 1].subject))
 			return TEEREX_CHAIN_NAME_MISMATCH;
+		if (i < leaf && !cert[i].ca)
+			return TEEREX_CHAIN_NOT_CA;
 	}
 	for (size_t i = 0; i <= leaf; i++) {
 		fault->at = i;
