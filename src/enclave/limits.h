@@ -1,0 +1,38 @@
+/* Every fixed size of the enclave's programs, in one place: nothing in there grows with what a peer
+ * sends. Sizes of the wire formats are with their format (format/frame.h, format/launch.h). */
+#ifndef ENCLAVE_LIMITS_H
+#define ENCLAVE_LIMITS_H
+
+enum {
+	/* measured configuration */
+	CONFIG_FILE_MAX = 64 << 10,              /* bytes of the file */
+	CONFIG_LINE_MAX = 512,                   /* bytes of a line */
+	CONFIG_STRING_MAX = 256,                 /* bytes of a value, with its zero */
+	CONFIG_ALLOW_MAX = 64,                   /* SHA-256 allow list */
+	CONFIG_ARGS_MAX = 32,
+	CONFIG_ENV_MAX = 32,
+	CONFIG_RO_MAX = 16,                      /* read-only paths of a job's root */
+	CONFIG_FILE_NAME_MAX = 64,               /* input and output file names */
+
+	/* launcher */
+	JOB_TEXT_MAX = 16 << 10,                 /* expanded argv and environment of a job */
+	JOB_MEMORY_MIN = 4 << 20,                /* bytes: the least a START may ask for */
+	JOB_TMPFS_MARGIN = 1 << 20,              /* bytes, beside payload and proof: whole pages, small files */
+	JOB_TMPFS_INODES = 64,
+	JOB_ROOT_BYTES = 256 << 10,              /* tmpfs of the read-only root: directories only */
+	JOB_ROOT_INODES = 256,
+	JOB_FILES_MAX = 256,                     /* open descriptors */
+	JOB_STACK_BYTES = 8 << 20,               /* main thread; default of the others */
+	JOB_THREAD_ADDRESS_BYTES = 136 << 20,    /* address space of a thread: stack and its malloc arena */
+	JOB_OPEN_MS = 10000,                     /* to build the cell */
+	JOB_REAP_MS = 5000,                      /* after SIGKILL: then something is stuck in the kernel */
+	JOB_OOM_POLL_MS = 200,                   /* cgroup v1 has no group kill: look at its counter */
+	OUTPUT_CHUNK = 16 << 10,                 /* job output read at once */
+	OUTPUT_LOG_LINE = 400,                   /* bytes of job output in one log line */
+	LAUNCHER_SEND_QUEUE = 64,                /* messages waiting for the prover to read */
+
+	/* prover */
+	PROVER_CONNECTIONS = 64                  /* exchanges at once; the next is told to come back */
+};
+
+#endif
