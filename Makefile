@@ -94,7 +94,8 @@ $(BUILD)/tests/pgp_tool: $(BUILD)/obj/tests/tools/pgp_tool.o $(call archives,$(B
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $< -lcrypto -lpthread
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
+$(BUILD)/tests/tools/evil_prover: TOOL_LINK := -static
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan

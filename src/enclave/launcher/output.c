@@ -1,0 +1,94 @@
+#include "enclave/launcher/output.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "enclave/limits.h"
+
+/* What libstdc++ and libc say when memory or a thread's stack cannot be had. */
+static const char *const messages[] = { "bad_alloc", "Cannot allocate memory", "Resource temporarily unavailable" };
+
+static void log_lines(struct output *o, struct bytes piece)
+{
+	char line[4 * OUTPUT_LOG_LINE + 4];
+	while (piece.n > 0 && o->log_bytes > 0) {
+		const uint8_t *newline = memchr(piece.p, '\n', piece.n);
+		size_t n = newline == NULL ? piece.n : (size_t)(newline - piece.p);
+		size_t shown = n < OUTPUT_LOG_LINE ? n : OUTPUT_LOG_LINE;
+		if (shown > o->log_bytes)
+			shown = o->log_bytes;
+		if (shown > 0)
+			log_info("slot %u: job output: %.900s", o->slot, text_escape(bytes_of(piece.p, shown), line, sizeof line));
+		o->log_bytes -= (uint32_t)shown;
+		/* a longer line goes on as the next one */
+		size_t used = shown < n ? shown : n + (newline != NULL);
+		piece = bytes_of(piece.p + used, piece.n - used);
+	}
+}
+
+void output_scan(struct output *o, struct bytes piece)
+{
+	uint8_t joined[OUTPUT_TAIL + OUTPUT_CHUNK];
+
+	log_lines(o, piece);
+	if (o->said_no_memory || piece.n > OUTPUT_CHUNK)
+		return;
+	memcpy(joined, o->tail, o->tail_n);
+	memcpy(joined + o->tail_n, piece.p, piece.n);
+	size_t n = o->tail_n + piece.n;
+	for (size_t i = 0; i < sizeof messages / sizeof *messages; i++)
+		if (memmem(joined, n, messages[i], strlen(messages[i])) != NULL)
+			o->said_no_memory = true;
+	o->tail_n = n < OUTPUT_TAIL ? n : OUTPUT_TAIL;
+	memcpy(o->tail, joined + n - o->tail_n, o->tail_n);
+}
+
+enum piece { PIECE_READ, PIECE_NONE_NOW, PIECE_END };
+
+static enum piece read_piece(struct output *o)
+{
+	uint8_t piece[OUTPUT_CHUNK];
+	ssize_t n = read(o->fd, piece, sizeof piece);
+	if (n > 0)
+		output_scan(o, bytes_of(piece, (size_t)n));
+	if (n > 0 || (n < 0 && errno == EINTR))
+		return PIECE_READ;
+	return n < 0 && errno == EAGAIN ? PIECE_NONE_NOW : PIECE_END;
+}
+
+static void on_output(struct watch *w, uint32_t events)
+{
+	struct output *o = CONTAINER_OF(w, struct output, watch);
+	(void)events;
+	/* one piece a turn: a job that never stops writing must not keep the loop to itself */
+	if (read_piece(o) == PIECE_END)
+		loop_del(o->loop, w);
+}
+
+int output_start(struct output *o, struct loop *l, int fd, unsigned slot, uint32_t log_bytes)
+{
+	*o = (struct output){
+		.loop = l, .watch = { .fd = -1, .on_event = on_output }, .fd = fd, .slot = slot, .log_bytes = log_bytes,
+	};
+	int bad = loop_add(l, &o->watch, fd, EPOLLIN);
+	if (bad != 0)
+		o->fd = -1;
+	return bad;
+}
+
+void output_drain(struct output *o)
+{
+	/* a pipe holds little; the bound is for a writer that is not dead after all */
+	for (int pieces = 0; o->fd >= 0 && pieces < 1024 && read_piece(o) == PIECE_READ; pieces++)
+		;
+}
+
+void output_stop(struct output *o)
+{
+	if (o->fd < 0)
+		return;
+	loop_del(o->loop, &o->watch);
+	close_fd(&o->fd);
+	memset(o->tail, 0, sizeof o->tail);
+	o->tail_n = 0;
+}
