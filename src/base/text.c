@@ -135,25 +135,30 @@ bool base64_decode(struct bytes text, uint8_t *out, size_t cap, size_t *ret_n)
 	return true;
 }
 
+static bool is_plain(uint8_t c) { return c >= 0x20 && c < 0x7f && c != '\\' && c != '"'; }
+
 char *text_escape(struct bytes b, char *buf, size_t cap)
 {
-	size_t at = 0;
+	size_t whole = 0, at = 0;
+	for (size_t i = 0; i < b.n; i++)
+		whole += is_plain(b.p[i]) ? 1 : 4;
+	size_t room = cap == 0 ? 0 : cap - 1;
+	bool cut = whole > room;
+	if (cut)
+		room = room < 3 ? 0 : room - 3;          /* for "..." */
 	for (size_t i = 0; i < b.n; i++) {
 		uint8_t c = b.p[i];
-		bool plain = c >= 0x20 && c < 0x7f && c != '\\' && c != '"';
-		size_t need = plain ? 1 : 4;
-		size_t keep = i + 1 < b.n ? 3 : 0;       /* room for "..." unless this is the end */
-		if (at + need + keep + 1 > cap) {
-			if (cap >= 4 && at + 4 <= cap) {
-				memcpy(buf + at, "...", 3);
-				at += 3;
-			}
+		size_t need = is_plain(c) ? 1 : 4;
+		if (need > room - at)
 			break;
-		}
-		if (plain)
+		if (need == 1)
 			buf[at++] = (char)c;
 		else
 			at += (size_t)snprintf(buf + at, 5, "\\x%02x", c);
+	}
+	if (cut && cap >= 4) {
+		memcpy(buf + at, "...", 3);
+		at += 3;
 	}
 	if (cap > 0)
 		buf[at] = '\0';
