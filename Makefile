@@ -92,6 +92,9 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzzobj/fuzz/%_fuzz.o $(fuzz_archives)
 $(BUILD)/tests/pgp_tool: $(BUILD)/obj/tests/tools/pgp_tool.o $(call archives,$(BUILD)/obj,openpgp crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+$(BUILD)/bench/openpgp_bench: $(BUILD)/obj/bench/openpgp_bench.o $(call archives,$(BUILD)/obj,openpgp crypto format base)
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
