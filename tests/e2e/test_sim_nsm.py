@@ -19,6 +19,7 @@ from sim_nsm import PROGRAM, ROOT, Client, check_document, extend, simulator, ut
 ZERO = bytes(48)
 PCRS = {n: bytes([0x10 + n]) * 48 for n in (0, 1, 2, 3, 4, 8)}
 PRESETS = [word for n, value in PCRS.items() for word in ("--pcr", f"{n}={value.hex()}")]
+TEE_REX = ROOT / "build" / "tee-rex"
 SLOW = os.environ.get("TEEREX_SLOW") == "1"
 
 
@@ -111,6 +112,23 @@ def test_empty_strings(shared, client):
     claims = check_document(client.attest(user_data=b"", nonce=b"")["Attestation"]["document"], root_of(shared))
     assert claims["user_data"] == b"" and claims["nonce"] == b""
     assert client.attest(public_key=b"") == {"Error": "InvalidArgument"}
+
+
+def test_tee_rex_verify_takes_the_exported_root(shared, client, tmp_path):
+    document = tmp_path / "document"
+    document.write_bytes(client.attest(nonce=b"n" * 32, public_key=b"key")["Attestation"]["document"])
+
+    def verify(*options):
+        r = subprocess.run([str(TEE_REX), "verify", str(document), "--json", *options], capture_output=True, text=True,
+                           timeout=20)
+        return r.returncode, r.stdout
+    root, pcr, nonce = ["--root", str(shared.state / "root.pem")], ["--pcr", f"0={PCRS[0].hex()}"], ["--nonce", "6e" * 32]
+    status, verdict = verify(*root, *pcr, *nonce)
+    assert status == 0 and '"simulated":true' in verdict.replace(" ", "")
+    for options, code in ((pcr + nonce, "chain-wrong-root"), (root + ["--pcr", f"0={PCRS[1].hex()}"], "pcr-mismatch"),
+                          (root + pcr + ["--nonce", "6f" * 32], "nonce-mismatch")):
+        status, verdict = verify(*options)
+        assert status == 1 and f'"{code}"' in verdict
 
 
 # --- the other requests -----------------------------------------------------------------------------
