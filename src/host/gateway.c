@@ -1,0 +1,238 @@
+/* Starts the server, runs its loop and stops it in order. libmicrohttpd runs without threads: its epoll
+ * descriptor is watched like any other, and after each turn it says when it wants the next one. At
+ * SIGTERM the listener closes first, requests under way get the grace, then their work is cancelled;
+ * nothing is left suspended when libmicrohttpd stops, which it would not forgive. */
+#include "host/gateway.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "host/gateway_server.h"
+
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+enum { SWEEP_MS = 1000, FLUSH_MS = 500, BACKLOG = 1024, SPARE_FDS = 64 };
+
+/* --- listening ---------------------------------------------------------------------------------------- */
+
+/* Splits "ADDR:PORT" or "[ADDR]:PORT". */
+static int split_address(const char *text, char *host, size_t host_cap, char *port, size_t port_cap, struct err *err)
+{
+	const char *colon = strrchr(text, ':');
+	uint64_t number;
+	if (colon == NULL || !text_to_u64(bytes_str(colon + 1), UINT16_MAX, &number))
+		return fail(err, 0, "\"%.80s\" is no address to listen on; give ADDR:PORT, as in 127.0.0.1:8080", text);
+	struct bytes h = bytes_of(text, (size_t)(colon - text));
+	if (h.n >= 2 && h.p[0] == '[' && h.p[h.n - 1] == ']')
+		h = bytes_of(h.p + 1, h.n - 2);
+	else if (memchr(h.p, ':', h.n) != NULL)
+		return fail(err, 0, "\"%.80s\": write an IPv6 address in brackets, as in [::1]:8080", text);
+	if (h.n == 0 || !bytes_to_cstr(h, host, host_cap) || !bytes_to_cstr(bytes_str(colon + 1), port, port_cap))
+		return fail(err, 0, "\"%.80s\" is no address to listen on; give ADDR:PORT", text);
+	return 0;
+}
+
+static int listen_on(const char *text, int *ret_fd, struct err *err)
+{
+	char host[256], port[8];
+	int ret = split_address(text, host, sizeof host, port, sizeof port, err);
+	if (ret < 0)
+		return ret;
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found;
+	int gai = getaddrinfo(host, port, &hints, &found);
+	if (gai != 0)
+		return fail(err, 0, "look up the address %s: %s", host, gai_strerror(gai));
+	CLEANUP(close_fd) int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1;
+	if (fd < 0)
+		ret = fail(err, errno, "make a socket");
+	else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+	         bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
+		ret = fail(err, errno, "listen on %s", text);
+	freeaddrinfo(found);
+	if (ret == 0)
+		*ret_fd = fd_steal(&fd);
+	return ret;
+}
+
+static void say_where(int fd)
+{
+	struct sockaddr_storage addr;
+	socklen_t n = sizeof addr;
+	char host[INET6_ADDRSTRLEN], port[8];
+	if (getsockname(fd, (struct sockaddr *)&addr, &n) == 0 &&
+	    getnameinfo((struct sockaddr *)&addr, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		log_info(addr.ss_family == AF_INET6 ? "listening on http://[%s]:%s" : "listening on http://%s:%s", host, port);
+}
+
+/* A connection may need two descriptors: the client's and the enclave's. */
+static void raise_fd_limit(uint64_t connections)
+{
+	struct rlimit l;
+	rlim_t want = (rlim_t)connections * 2 + SPARE_FDS;
+	if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= want)
+		return;
+	l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
+	if (setrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur < want)
+		log_warn("only %llu descriptors for %llu connections; raise RLIMIT_NOFILE or lower --connections-max",
+		         (unsigned long long)l.rlim_cur, (unsigned long long)connections);
+}
+
+/* --- libmicrohttpd in the loop ---------------------------------------------------------------------------- */
+
+static void run_http(struct gateway *g)
+{
+	MHD_UNSIGNED_LONG_LONG ms = 0;
+	g->run_again = false;
+	MHD_run(g->daemon);
+	if (g->run_again || MHD_get_timeout(g->daemon, &ms) == MHD_YES)
+		timer_arm(&g->loop, &g->mhd_timer, ms > 60000 ? 60000 : (int64_t)ms);
+	else
+		timer_disarm(&g->mhd_timer);
+}
+
+static void on_http(struct watch *w, uint32_t events)
+{
+	(void)events;
+	run_http(CONTAINER_OF(w, struct gateway, mhd));
+}
+
+static void on_http_timer(struct timer *t) { run_http(CONTAINER_OF(t, struct gateway, mhd_timer)); }
+
+/* --- stopping ------------------------------------------------------------------------------------------------ */
+
+static void on_grace_over(struct timer *t)
+{
+	struct gateway *g = CONTAINER_OF(t, struct gateway, grace);
+	clients_cancel(g);
+	/* the answers that this made are sent before the loop ends */
+	g->loop.stop = true;
+}
+
+static void drain(struct gateway *g)
+{
+	g->draining = true;
+	MHD_socket fd = MHD_quiesce_daemon(g->daemon);
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+	clients_close_idle(g);
+	log_info("stopping: %u connections open, up to %llu s for what is under way", g->client_count,
+	         (unsigned long long)g->o->grace_s);
+	timer_arm(&g->loop, &g->grace, (int64_t)g->o->grace_s * 1000);
+	run_http(g);
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+	struct gateway *g = CONTAINER_OF(w, struct gateway, signals);
+	struct signalfd_siginfo s;
+	(void)events;
+	while (read(w->fd, &s, sizeof s) == (ssize_t)sizeof s) {
+		if (!g->draining)
+			drain(g);
+		else
+			timer_arm(&g->loop, &g->grace, 0);
+	}
+}
+
+static void on_sweep(struct timer *t)
+{
+	struct gateway *g = CONTAINER_OF(t, struct gateway, sweep);
+	clients_sweep(g);
+	timer_arm(&g->loop, &g->sweep, SWEEP_MS);
+}
+
+static int signal_fd(struct err *err)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return fail(err, errno, "block signals");
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return fd < 0 ? fail(err, errno, "make a signalfd") : fd;
+}
+
+/* --- running --------------------------------------------------------------------------------------------------- */
+
+static int start_http(struct gateway *g, int *listen_fd, struct err *err)
+{
+	g->daemon = request_serve(g, *listen_fd);
+	if (g->daemon == NULL)
+		return fail(err, 0, "start the HTTP server");
+	say_where(fd_steal(listen_fd));
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(g->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	int ret = info == NULL ? -EINVAL : loop_add(&g->loop, &g->mhd, info->epoll_fd, EPOLLIN);
+	if (ret < 0)
+		return fail(err, -ret, "watch the HTTP server");
+	run_http(g);
+	return 0;
+}
+
+/* Requests that are still there at the end have their answer; a moment to send it. */
+static void flush_answers(struct gateway *g)
+{
+	int64_t until = clock_monotonic_ms() + FLUSH_MS;
+	for (int64_t left = FLUSH_MS; g->client_count > 0 && left > 0; left = until - clock_monotonic_ms())
+		loop_once(&g->loop, (int)left, NULL);
+}
+
+static int serve(struct gateway *g, struct err *err)
+{
+	while (!g->loop.stop && !(g->draining && g->client_count == 0)) {
+		int ret = loop_once(&g->loop, -1, err);
+		if (ret < 0)
+			return ret;
+	}
+	flush_answers(g);
+	return 0;
+}
+
+static void stop_http(struct gateway *g)
+{
+	if (g->daemon == NULL)
+		return;
+	clients_cancel(g);
+	loop_del(&g->loop, &g->mhd);
+	timer_disarm(&g->mhd_timer);
+	MHD_stop_daemon(g->daemon);
+}
+
+int gateway_run(const struct gateway_options *o, struct err *err)
+{
+	struct gateway g = { .o = o, .started_ms = clock_monotonic_ms(),
+		.mhd = { .fd = -1, .on_event = on_http }, .signals = { .fd = -1, .on_event = on_signal },
+		.mhd_timer.on_expiry = on_http_timer, .sweep.on_expiry = on_sweep, .grace.on_expiry = on_grace_over };
+	CLEANUP(close_fd) int listen_fd = -1;
+	CLEANUP(close_fd) int signals = -1;
+	LIST_INIT(&g.clients);
+	TAILQ_INIT(&g.waiting);
+	int ret = frame_address_parse(o->enclave, &g.enclave, err);
+	if (ret == 0)
+		ret = listen_on(o->listen, &listen_fd, err);
+	if (ret == 0)
+		ret = signals = signal_fd(err);
+	if (ret < 0)
+		return ret;
+	raise_fd_limit(o->connections_max);
+	ret = loop_open(&g.loop, err);
+	if (ret < 0)
+		return ret;
+	ret = loop_add(&g.loop, &g.signals, signals, EPOLLIN);
+	ret = ret < 0 ? fail(err, -ret, "watch for signals") : start_http(&g, &listen_fd, err);
+	if (ret == 0) {
+		timer_arm(&g.loop, &g.sweep, SWEEP_MS);
+		ret = serve(&g, err);
+	}
+	stop_http(&g);
+	loop_close(&g.loop);
+	return ret;
+}

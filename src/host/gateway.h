@@ -1,0 +1,32 @@
+/* The public HTTP API in front of an enclave: GET /attestation, /encryption-public-key, /health, POST
+ * /prove. This process is the only HTTP parser; it holds no key and no plaintext, and towards the
+ * enclave it speaks the frame protocol. See tee-rex-gateway(1) for the API as clients see it. */
+#ifndef HOST_GATEWAY_H
+#define HOST_GATEWAY_H
+
+#include "base/fail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct gateway_options {
+	const char *listen;              /* ADDR:PORT, ADDR in [] when IPv6; port 0: any */
+	const char *enclave;             /* unix:PATH */
+	uint64_t body_max_mib;           /* text of one POST /prove */
+	uint64_t connections_max;
+	uint64_t connections_per_address_max;    /* 0: no limit of its own */
+	uint64_t proves_max;             /* at once, here; the enclave has its own queue */
+	uint64_t header_s;               /* from connecting, or the last answer, to the end of the headers */
+	uint64_t body_s;                 /* for a whole request body */
+	uint64_t prove_s;                /* from the end of the body to the enclave's answer */
+	uint64_t grace_s;                /* for requests under way at SIGTERM */
+	bool quiet;                      /* no access log */
+};
+#define GATEWAY_DEFAULTS { .body_max_mib = 90, .connections_max = 1024, .proves_max = 32, .header_s = 30, \
+	.body_s = 300, .prove_s = 600, .grace_s = 10 }
+
+/* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. 0 after an
+ * orderly stop, -errno and a sentence otherwise. */
+int gateway_run(const struct gateway_options *o, struct err *err);
+
+#endif

@@ -1,0 +1,194 @@
+/* One table maps outcomes to HTTP. The rule behind it: clients retry 5xx (and 429), so what would fail
+ * again in the same way is a 4xx, however little the client is to blame. Text from the enclave only
+ * appears inside JSON strings, escaped by put_json_string and cut. */
+#include "host/gateway_answer.h"
+
+#include "base/text.h"
+
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+	ERROR_BODY_MAX = 6 * (FRAME_ID_MAX + FRAME_MESSAGE_MAX) + 1024,  /* a byte escapes to at most six */
+	HEADERS_MAX = 14, HEADER_VALUE_MAX = 96, RAW_HEAD_MAX = 2048,
+	RETRY_AFTER_S = 5
+};
+
+static const struct { unsigned status, retry_after_s; const char *text; } outcomes[OUTCOME_COUNT] = {
+	[OUTCOME_OK] = { 200, 0, "OK" },
+	[OUTCOME_BAD_INPUT] = { 400, 0, "Failed to decrypt request payload" },
+	[OUTCOME_OUT_OF_MEMORY] = { 422, 0, "The proof needs more memory than a job may have" },
+	[OUTCOME_TIMED_OUT] = { 504, 0, "The answer was not ready in time" },
+	[OUTCOME_CANCELLED] = { 503, RETRY_AFTER_S, "The request was cancelled, try again" },
+	[OUTCOME_CRASHED] = { 422, 0, "The prover program crashed on this input" },
+	[OUTCOME_PROVER_ERROR] = { 422, 0, "The prover program made no proof of this input" },
+	[OUTCOME_UNKNOWN_KEY] = { 400, 0, "The payload is encrypted to a key that is not loaded: "
+	                                  "fetch a new attestation and encrypt again" },
+	[OUTCOME_UNKNOWN_VERSION] = { 400, 0, "This prover version is not loaded: GET /health lists those that are" },
+	[OUTCOME_VERSION_MISMATCH] = { 409, 0, "The payload is bound to another prover version" },
+	[OUTCOME_BAD_REQUEST] = { 400, 0, "Malformed request" },
+	[OUTCOME_TOO_LARGE] = { 413, 0, "Payload too large" },
+	[OUTCOME_BUSY] = { 429, RETRY_AFTER_S, "Too many prove requests, try again later" },
+	[OUTCOME_NOT_ALLOWED] = { 403, 0, "Not allowed" },
+	[OUTCOME_DIGEST_MISMATCH] = { 422, 0, "The data is not what its digest says" },
+	[OUTCOME_NO_SPACE] = { 503, RETRY_AFTER_S, "No room for this payload now, try again later" },
+	[OUTCOME_UNAVAILABLE] = { 503, RETRY_AFTER_S, "The enclave is not available, try again later" },
+	[OUTCOME_INTERNAL] = { 500, 0, "Internal server error" },
+};
+
+unsigned answer_status(enum outcome code) { return outcomes[code].status; }
+
+uint64_t rounded_ms(uint64_t ms) { return ms > UINT64_MAX - 9 ? ms : (ms + 9) / 10 * 10; }
+
+uint64_t rounded_bytes(uint64_t bytes)
+{
+	const uint64_t mib = 1 << 20;
+	return bytes > UINT64_MAX - mib ? bytes : (bytes + mib - 1) / mib * mib;
+}
+
+void answer_release(struct answer *a)
+{
+	free(a->body);
+	*a = (struct answer){ 0 };
+}
+
+static void put_number(struct writer *w, const char *name, uint64_t v)
+{
+	if (v > 0)
+		put_fmt(w, ",\"%s\":%llu", name, (unsigned long long)v);
+}
+
+void answer_error(struct answer *a, unsigned status, enum outcome code, const char *text, const char *id,
+                  const struct answer_details *d)
+{
+	static const struct answer_details none;
+	answer_release(a);
+	d = d == NULL ? &none : d;
+	a->status = status != 0 ? status : outcomes[code].status;
+	a->code = code;
+	a->retry_after_s = outcomes[code].retry_after_s;
+	a->no_store = true;
+	a->body = malloc(ERROR_BODY_MAX);
+	if (a->body == NULL)
+		return;          /* the status says the same in fewer words */
+	struct writer w = writer_of(a->body, ERROR_BODY_MAX);
+	put_str(&w, "{\"error\":");
+	put_json_string(&w, bytes_str(text != NULL ? text : outcomes[code].text));
+	put_str(&w, ",\"requestId\":");
+	put_json_string(&w, bytes_str(id));
+	put_fmt(&w, ",\"code\":\"%s\"", outcome_name(code));
+	if (d->detail.n > 0) {
+		put_str(&w, ",\"detail\":");
+		put_json_string(&w, bytes_of(d->detail.p, d->detail.n < FRAME_MESSAGE_MAX ? d->detail.n : FRAME_MESSAGE_MAX));
+	}
+	put_number(&w, "limit_bytes", d->limit_bytes);
+	put_number(&w, "peak_bytes", rounded_bytes(d->peak_bytes));
+	put_number(&w, "signal", d->signal);
+	put_u8(&w, '}');
+	a->body_n = writer_bytes(&w).n;
+}
+
+void answer_json(struct answer *a, char *body, size_t n)
+{
+	answer_release(a);
+	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .body = body, .body_n = n };
+}
+
+void answer_nothing(struct answer *a)
+{
+	answer_release(a);
+	*a = (struct answer){ .status = 204, .code = OUTCOME_OK };
+}
+
+/* --- headers ------------------------------------------------------------------------------------- */
+
+struct header { const char *name; char value[HEADER_VALUE_MAX]; };
+struct headers { struct header h[HEADERS_MAX]; size_t n; };
+
+__attribute__((format(printf, 3, 4)))
+static void add(struct headers *hs, const char *name, const char *fmt, ...)
+{
+	if (hs->n == HEADERS_MAX)
+		return;
+	struct header *h = &hs->h[hs->n++];
+	h->name = name;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(h->value, sizeof h->value, fmt, ap);
+	va_end(ap);
+}
+
+static void collect_headers(const struct answer *a, const char *id, struct headers *hs)
+{
+	hs->n = 0;
+	add(hs, "Access-Control-Allow-Origin", "*");
+	add(hs, "Access-Control-Expose-Headers", "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms");
+	add(hs, "X-Request-Id", "%s", id);
+	if (a->status == 204) {
+		add(hs, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+		add(hs, "Access-Control-Allow-Headers", "Content-Type, X-Request-Id, X-Aztec-Version");
+		add(hs, "Access-Control-Max-Age", "86400");
+	} else {
+		add(hs, "Content-Type", "application/json");
+		add(hs, "X-Content-Type-Options", "nosniff");
+	}
+	if (a->no_store)
+		add(hs, "Cache-Control", "no-store");
+	if (a->allow != NULL)
+		add(hs, "Allow", "%s", a->allow);
+	if (a->retry_after_s > 0)
+		add(hs, "Retry-After", "%u", a->retry_after_s);
+	if (a->timed) {
+		add(hs, "x-prove-duration-ms", "%llu", (unsigned long long)a->prove_ms);
+		add(hs, "x-decrypt-duration-ms", "%llu", (unsigned long long)a->decrypt_ms);
+	}
+	if (a->close)
+		add(hs, "Connection", "close");
+}
+
+bool answer_queue(struct answer *a, struct MHD_Connection *to, const char *id)
+{
+	struct headers hs;
+	collect_headers(a, id, &hs);
+	struct MHD_Response *r = MHD_create_response_from_buffer(a->body_n, a->body,
+		a->body == NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+	if (r == NULL)
+		return false;
+	a->body = NULL;          /* the response's now */
+	bool ok = true;
+	for (size_t i = 0; i < hs.n; i++)
+		ok = MHD_add_response_header(r, hs.h[i].name, hs.h[i].value) == MHD_YES && ok;
+	ok = ok && MHD_queue_response(to, a->status, r) == MHD_YES;
+	MHD_destroy_response(r);
+	return ok;
+}
+
+bool answer_send_raw(const struct answer *a, int fd, const char *id)
+{
+	struct headers hs;
+	struct answer closing = *a;
+	closing.close = true;
+	collect_headers(&closing, id, &hs);
+	size_t cap = RAW_HEAD_MAX + a->body_n;
+	uint8_t *text = malloc(cap);
+	if (text == NULL)
+		return false;
+	struct writer w = writer_of(text, cap);
+	char date[40];
+	time_t now = time(NULL);
+	struct tm tm;
+	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	put_fmt(&w, "HTTP/1.1 %u %s\r\nDate: %s\r\n", a->status, MHD_get_reason_phrase_for(a->status), date);
+	for (size_t i = 0; i < hs.n; i++)
+		put_fmt(&w, "%s: %s\r\n", hs.h[i].name, hs.h[i].value);
+	put_fmt(&w, "Content-Length: %zu\r\n\r\n", a->body_n);
+	put_bytes(&w, bytes_of(a->body, a->body_n));
+	struct bytes whole = writer_bytes(&w);
+	bool ok = whole.n > 0 && send(fd, whole.p, whole.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)whole.n;
+	free(text);
+	return ok;
+}

@@ -1,0 +1,54 @@
+/* What the gateway answers: status, JSON body, headers. Built once, sent either through libmicrohttpd or,
+ * when the request's body is still coming, straight to the socket. */
+#ifndef HOST_GATEWAY_ANSWER_H
+#define HOST_GATEWAY_ANSWER_H
+
+#include "format/frame.h"
+
+#include <stdbool.h>
+
+struct MHD_Connection;
+
+struct answer {
+	unsigned status;                 /* HTTP; 0: none yet */
+	enum outcome code;
+	char *body;                      /* owned, from malloc; NULL: none */
+	size_t body_n;
+	bool no_store;
+	bool close;                      /* the connection must not be used again */
+	unsigned retry_after_s;          /* 0: no header */
+	bool timed;                      /* the two durations are known */
+	uint64_t decrypt_ms, prove_ms;   /* rounded */
+	const char *allow;               /* static; for 405 */
+};
+
+/* Extra members of an error body. */
+struct answer_details {
+	struct bytes detail;             /* a sentence from the enclave; escaped and cut */
+	uint64_t limit_bytes, peak_bytes, signal;        /* 0: left out */
+};
+
+/* HTTP status of an outcome: see the table in tee-rex-gateway(1). */
+unsigned answer_status(enum outcome code);
+
+/* {"error": text, "requestId": id, "code": …}. text NULL: the outcome's own; status 0: likewise. What the
+ * answer held before is released. */
+void answer_error(struct answer *a, unsigned status, enum outcome code, const char *text, const char *id,
+                  const struct answer_details *d);
+/* 200 with a body that the answer takes over. */
+void answer_json(struct answer *a, char *body, size_t n);
+/* 204 without a body. */
+void answer_nothing(struct answer *a);
+void answer_release(struct answer *a);
+
+/* Hands a to libmicrohttpd, body and all. False: it would not take it. */
+bool answer_queue(struct answer *a, struct MHD_Connection *to, const char *id);
+/* Writes a to a socket as a whole HTTP/1.1 response that closes the connection. False when the socket
+ * did not take all of it at once. */
+bool answer_send_raw(const struct answer *a, int fd, const char *id);
+
+/* Numbers as outsiders may read them: how long and how much a witness needed says something about it. */
+uint64_t rounded_ms(uint64_t ms);                /* up to the next 10 ms */
+uint64_t rounded_bytes(uint64_t bytes);          /* up to the next MiB */
+
+#endif

@@ -1,0 +1,150 @@
+/* What the gateway's rooms share: the server, its connections and their requests. One thread, one loop;
+ * libmicrohttpd's own epoll descriptor is one of the things the loop waits for.
+ *
+ *     gateway.c          start, loop, signals, drain
+ *     gateway_request.c  the life of connections and requests; answers that cannot wait for the body
+ *     gateway_route.c    from a request's head to what is to be done
+ *     gateway_query.c    the questions: attestation, key, health
+ *     gateway_prove.c    POST /prove: the body streams to the enclave, the proof comes back
+ *     gateway_answer.c   status, JSON, headers
+ *     gateway_log.c      the access log
+ *
+ * A request is in one of these states; libmicrohttpd calls us while one reads, and is suspended while
+ * one waits:
+ *
+ *     NEW ──> READING ──> WAITING ──> ANSWERED ──> (queued, sent, completed)
+ *      │         │  └───────────────────┐ ▲
+ *      │         └──> REFUSED           └─┤      READING ends in ANSWERED when the rest of the body is
+ *      └──────────────────────────────────┘      short, else in REFUSED: the answer went out at once and
+ *                                                 what still comes is thrown away until the client sees it */
+#ifndef HOST_GATEWAY_SERVER_H
+#define HOST_GATEWAY_SERVER_H
+
+#include "base/loop.h"
+#include "format/prove_body.h"
+#include "host/frame_client.h"
+#include "host/gateway.h"
+#include "host/gateway_answer.h"
+
+#include <netinet/in.h>
+#include <sys/queue.h>
+
+struct MHD_Connection;
+struct MHD_Daemon;
+struct request;
+
+enum {
+	GATEWAY_TARGET_MAX = 512,        /* bytes of a request target that are looked at; longer: 414 */
+	GATEWAY_IDLE_S = 30,             /* without a byte moving, in any stage that waits for the client */
+	GATEWAY_REPLY_S = 120,           /* for a whole response to be read */
+	GATEWAY_LINGER_S = 5,            /* for a refused client to read its answer */
+	GATEWAY_HELD_MAX = 64 << 10,     /* rest of a body that is read before an early answer */
+	GATEWAY_QUERIES_MAX = 16,        /* exchanges for questions at once; more of them wait */
+	GATEWAY_QUERY_MS = 10 * 1000     /* for one question; and at most as long again in line */
+};
+
+enum client_stage { STAGE_HEADERS, STAGE_BODY, STAGE_WAIT, STAGE_REPLY, STAGE_LINGER };
+
+struct client {                          /* one HTTP connection */
+	struct gateway *g;
+	int fd;                          /* libmicrohttpd's */
+	char address[INET6_ADDRSTRLEN + 8];
+	enum client_stage stage;
+	int64_t deadline_ms;             /* monotonic; of the stage */
+	struct request *request;         /* the one under way, or NULL */
+	LIST_ENTRY(client) link;
+};
+
+enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED, REQ_REFUSED };
+enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH };
+
+struct request {
+	struct gateway *g;
+	struct client *client;
+	struct MHD_Connection *connection;
+	enum request_state state;
+	bool suspended, gone;            /* gone: the client has left */
+	bool body_done;                  /* no more of it will come */
+	bool expect;                     /* it waits for "100 Continue" before it sends its body */
+	bool answer_first;               /* the answer goes before the body, and the connection ends with it */
+	struct watch leaving;            /* on the client's socket while suspended */
+
+	char target[GATEWAY_TARGET_MAX + 1];     /* as sent */
+	bool target_too_long;
+	const char *method;              /* static */
+	char id[FRAME_ID_MAX + 1];
+	char version[FRAME_VERSION_MAX + 1];     /* x-aztec-version; may be empty */
+	uint64_t content_length;         /* UINT64_MAX: chunked */
+	uint64_t text_n;                 /* body bytes seen */
+	int64_t started_ms;              /* monotonic */
+
+	struct frame_client upstream;
+	enum query_kind query;
+	bool query_running, query_queued;
+	uint8_t nonce[FRAME_NONCE_MAX];
+	size_t nonce_n;
+	TAILQ_ENTRY(request) query_link;
+
+	bool proving;                    /* counted in gateway.proves */
+	struct prove_body body;
+
+	struct answer answer;
+};
+
+struct gateway {
+	const struct gateway_options *o;
+	struct loop loop;
+	struct frame_address enclave;
+	struct MHD_Daemon *daemon;
+	struct watch mhd, signals;
+	struct timer mhd_timer, sweep, grace;
+	LIST_HEAD(, client) clients;
+	unsigned client_count;
+	unsigned proves, queries;
+	bool running_waiting;
+	bool run_again;                  /* libmicrohttpd has something to do that it does not know of */
+	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
+	int64_t started_ms;
+	bool draining;
+};
+
+/* --- gateway_request.c --------------------------------------------------------------------------- */
+/* Starts libmicrohttpd on a listening socket, which it takes over, with the callbacks of that file. */
+struct MHD_Daemon *request_serve(struct gateway *g, int listen_fd);
+/* r->answer is filled: sends it as soon as that can be done, in whatever state r is. */
+void request_answer(struct request *r);
+/* Fills r->answer with an error and sends it. */
+void request_fail(struct request *r, unsigned status, enum outcome code, const char *text);
+/* The enclave's exchange of r ended without a reply. */
+void request_fail_upstream(struct request *r, const struct frame_client_result *result);
+/* Stops calls for r until request_resume. */
+void request_suspend(struct request *r);
+void request_resume(struct request *r);
+/* Closes what overstays its stage. */
+void clients_sweep(struct gateway *g);
+/* Ends everything under way, with an answer where one can still be given. */
+void clients_cancel(struct gateway *g);
+/* Closes connections that wait for a next request. */
+void clients_close_idle(struct gateway *g);
+
+/* --- gateway_route.c ----------------------------------------------------------------------------- */
+/* The head is here: ends in READING, WAITING or with an answer. */
+void request_begin(struct request *r, const char *method, const char *version);
+
+/* --- gateway_query.c ----------------------------------------------------------------------------- */
+void query_start(struct request *r, enum query_kind kind);
+/* Forgets r's question, if it has one, and lets the next in line go. */
+void query_forget(struct request *r);
+
+/* --- gateway_prove.c ----------------------------------------------------------------------------- */
+void prove_start(struct request *r);
+/* Takes what it can of the body's text; returns how much that was. Suspends r when that is not all. */
+size_t prove_feed(struct request *r, struct bytes text);
+void prove_end(struct request *r);
+void prove_forget(struct request *r);
+
+/* --- gateway_log.c ------------------------------------------------------------------------------- */
+/* One JSON line on standard output about a request that is over. */
+void log_access(const struct request *r);
+
+#endif

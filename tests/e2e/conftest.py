@@ -1,0 +1,86 @@
+"""Shared by the end-to-end tests: where the built programs are, free ports, short temporary directories, processes that
+are stopped and looked at when a test ends."""
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("TEE_REX_BUILD", TOP / "build"))
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The directory of the built programs."""
+    assert (BUILD / "tee-rex").exists(), f"{BUILD}/tee-rex is missing: run make first"
+    return BUILD
+
+
+@pytest.fixture
+def short_dir():
+    """A temporary directory whose path leaves room for a unix socket's name."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port():
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, seconds=5.0, what="condition"):
+    """Polls until condition() is true and returns its value; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} did not come true in {seconds} s"
+        time.sleep(0.01)
+
+
+class Program:
+    """A program under test with its output in files, so that it can never block on a pipe."""
+
+    def __init__(self, argv, directory, env=None):
+        self.out_path, self.err_path = directory / "stdout", directory / "stderr"
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                            env=env)
+
+    pid = property(lambda self: self.process.pid)
+    stdout = property(lambda self: self.out_path.read_text(errors="replace"))
+    stderr = property(lambda self: self.err_path.read_text(errors="replace"))
+
+    def running(self):
+        return self.process.poll() is None
+
+    def stop(self, sig=signal.SIGTERM, seconds=15):
+        """Sends the signal and returns the exit status."""
+        if self.running():
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"did not stop within {seconds} s of signal {sig}: {self.stderr}")
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory_kib(self, field="VmRSS"):
+        for line in open(f"/proc/{self.pid}/status"):
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+        raise AssertionError(f"no {field}")
