@@ -3,34 +3,35 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "enclave/limits.h"
 
 /* What libstdc++ and libc say when memory or a thread's stack cannot be had. */
 static const char *const messages[] = { "bad_alloc", "Cannot allocate memory", "Resource temporarily unavailable" };
 
-static void log_lines(struct output *o, struct bytes piece)
+static void log_line(struct output *o)
 {
-	char line[4 * OUTPUT_LOG_LINE + 4];
-	while (piece.n > 0 && o->log_bytes > 0) {
-		const uint8_t *newline = memchr(piece.p, '\n', piece.n);
-		size_t n = newline == NULL ? piece.n : (size_t)(newline - piece.p);
-		size_t shown = n < OUTPUT_LOG_LINE ? n : OUTPUT_LOG_LINE;
-		if (shown > o->log_bytes)
-			shown = o->log_bytes;
-		if (shown > 0)
-			log_info("slot %u: job output: %.900s", o->slot, text_escape(bytes_of(piece.p, shown), line, sizeof line));
-		o->log_bytes -= (uint32_t)shown;
-		/* a longer line goes on as the next one */
-		size_t used = shown < n ? shown : n + (newline != NULL);
-		piece = bytes_of(piece.p + used, piece.n - used);
+	char shown[2 * OUTPUT_LOG_LINE];
+	if (o->line_n > 0)
+		log_info("slot %u: job output: %s", o->slot, text_escape(bytes_of(o->line, o->line_n), shown, sizeof shown));
+	o->line_n = 0;
+}
+
+static void log_piece(struct output *o, struct bytes piece)
+{
+	for (size_t i = 0; i < piece.n && o->log_bytes > 0; i++, o->log_bytes--) {
+		if (piece.p[i] == '\n' || o->line_n == sizeof o->line)
+			log_line(o);
+		if (piece.p[i] != '\n')
+			o->line[o->line_n++] = piece.p[i];
 	}
+	if (o->log_bytes == 0)
+		log_line(o);
 }
 
 void output_scan(struct output *o, struct bytes piece)
 {
 	uint8_t joined[OUTPUT_TAIL + OUTPUT_CHUNK];
 
-	log_lines(o, piece);
+	log_piece(o, piece);
 	if (o->said_no_memory || piece.n > OUTPUT_CHUNK)
 		return;
 	memcpy(joined, o->tail, o->tail_n);
@@ -89,6 +90,8 @@ void output_stop(struct output *o)
 		return;
 	loop_del(o->loop, &o->watch);
 	close_fd(&o->fd);
+	log_line(o);
+	memset(o->line, 0, sizeof o->line);
 	memset(o->tail, 0, sizeof o->tail);
 	o->tail_n = 0;
 }

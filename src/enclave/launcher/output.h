@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/loop.h"
+#include "enclave/limits.h"
 
 enum { OUTPUT_TAIL = 32 };                       /* longer than any message looked for */
 
@@ -18,6 +19,8 @@ struct output {
 	bool said_no_memory;
 	uint8_t tail[OUTPUT_TAIL];               /* end of the last piece: messages may be cut in two */
 	size_t tail_n;
+	uint8_t line[OUTPUT_LOG_LINE];           /* begun, not yet logged; unused when nothing is logged */
+	size_t line_n;
 };
 
 /* Starts reading fd (non-blocking; owned from now on, on success). */

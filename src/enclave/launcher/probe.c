@@ -30,8 +30,10 @@ static uint64_t read_setting(const char *path, uint64_t otherwise)
 /* Why an ordinary user gets no cell, as far as the kernel's settings tell. */
 static const char *advice(bool own_ids, int error)
 {
-	if (error == ENOSYS || error == EINVAL)
+	if (error == ENOSYS)
 		return "; the launcher needs Linux 5.14";
+	if (own_ids && error == EINVAL)
+		return "; inside a container: are the ids from uid_base on mapped?";
 	if (own_ids || (error != EPERM && error != EACCES && error != ENOSPC && error != EUSERS))
 		return "";
 	if (read_setting("/proc/sys/user/max_user_namespaces", 1) == 0)
