@@ -4,11 +4,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* An empty string may have no address, and adding even 0 to NULL is undefined. */
+static const uint8_t *offset(const uint8_t *p, size_t n) { return n == 0 ? p : p + n; }
+
 struct bytes bytes_slice(struct bytes b, size_t at, size_t n)
 {
 	if (at > b.n || n > b.n - at)
 		return BYTES_NONE;
-	return bytes_of(b.p + at, n);
+	return bytes_of(offset(b.p, at), n);
 }
 
 struct bytes get_bytes(struct reader *r, size_t n)
@@ -17,7 +20,7 @@ struct bytes get_bytes(struct reader *r, size_t n)
 		r->bad = true;
 		return BYTES_NONE;
 	}
-	struct bytes b = bytes_of(r->in.p + r->at, n);
+	struct bytes b = bytes_of(offset(r->in.p, r->at), n);
 	r->at += n;
 	return b;
 }

@@ -88,6 +88,29 @@ static int wait_ms(const struct loop *l, int max_ms)
 	return max_ms >= 0 && max_ms < left ? max_ms : (int)left;
 }
 
+/* Only what is due now, set aside first: a timer that rearms itself with 0 runs in the next round, after the
+ * descriptors had theirs. A callback may still disarm one that waits here. */
+static void run_due(struct loop *l)
+{
+	int64_t now = clock_monotonic_ms();
+	struct timer **end = &l->timers;
+	while (*end != NULL && (*end)->deadline_ms <= now)
+		end = &(*end)->next;
+	if (end == &l->timers)
+		return;
+	l->due = l->timers;
+	l->due->link = &l->due;
+	l->timers = *end;
+	if (l->timers != NULL)
+		l->timers->link = &l->timers;
+	*end = NULL;
+	while (l->due != NULL) {
+		struct timer *t = l->due;
+		timer_disarm(t);
+		t->on_expiry(t);
+	}
+}
+
 int loop_once(struct loop *l, int max_ms, struct err *err)
 {
 	int n = epoll_wait(l->epoll_fd, l->batch, LOOP_BATCH, wait_ms(l, max_ms));
@@ -100,15 +123,7 @@ int loop_once(struct loop *l, int max_ms, struct err *err)
 		if (w != NULL)
 			w->on_event(w, e->events);
 	}
-	/* only what is due now: a timer that rearms itself with 0 runs in the next round */
-	int64_t now = clock_monotonic_ms();
-	while (l->timers != NULL && l->timers->deadline_ms <= now) {
-		struct timer *t = l->timers;
-		timer_disarm(t);
-		t->on_expiry(t);
-		if (l->timers != NULL && l->timers->deadline_ms >= now && l->timers == t)
-			break;
-	}
+	run_due(l);
 	return 0;
 }
 

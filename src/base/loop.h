@@ -33,6 +33,7 @@ struct loop {
 	int epoll_fd;
 	bool stop;
 	struct timer *timers;                            /* earliest first */
+	struct timer *due;                               /* those of this round still to run */
 	struct epoll_event batch[LOOP_BATCH];
 	int batch_n, batch_at;
 };
