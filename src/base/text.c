@@ -135,7 +135,7 @@ bool base64_decode(struct bytes text, uint8_t *out, size_t cap, size_t *ret_n)
 	return true;
 }
 
-static bool is_plain(uint8_t c) { return c >= 0x20 && c < 0x7f && c != '\\' && c != '"'; }
+static bool is_plain(uint8_t c) { return c >= 0x20 && c < 0x7f && c != '\\'; }
 
 char *text_escape(struct bytes b, char *buf, size_t cap)
 {

@@ -23,8 +23,8 @@ static inline bool base64_done(const struct base64 *d) { return !d->bad && d->ha
 /* Whole text at once. False when malformed or larger than cap. */
 bool base64_decode(struct bytes text, uint8_t *out, size_t cap, size_t *ret_n);
 
-/* Printable ASCII of b for logs and terminals: everything else, and '\\' and '"', becomes
- * \xNN; cut with "..." when it does not fit. Always terminated; returns buf. */
+/* Printable ASCII of b for logs and terminals: everything else, and '\\', becomes \xNN; cut with "..."
+ * when it does not fit. Always terminated; returns buf. */
 char *text_escape(struct bytes b, char *buf, size_t cap);
 /* A JSON string with its quotes: control characters, '"' and '\\' escaped, bytes that are
  * not UTF-8 replaced by U+FFFD. */

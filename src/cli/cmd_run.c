@@ -29,7 +29,7 @@ static const struct option_spec options[] = {
 	{ 'n', "name", OPT_STRING, offsetof(struct run_args, name), "NAME", "of the instance (default: default)" },
 	{ 0, "state", OPT_STRING, offsetof(struct run_args, state), "DIR", "where the simulated NSM keeps its test root" },
 	{ 0, "pcr", OPT_LIST, offsetof(struct run_args, pcrs), "N=HEX", "preset a PCR of the simulated NSM" },
-	{ 0, "debug", OPT_FLAG, offsetof(struct run_args, debug), NULL, "zero PCRs, as a debug enclave has" },
+	{ 0, "debug", OPT_FLAG, offsetof(struct run_args, debug), NULL, "PCR0, 1, 2 and 8 zero, as in a debug enclave" },
 	{ 0, "measure", OPT_FLAG, offsetof(struct run_args, measure), NULL, "print the PCRs that a run would have, and end" },
 	OPTIONS_HELP,
 	OPTIONS_END

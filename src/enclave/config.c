@@ -271,7 +271,7 @@ static int read_policy(struct parser *p, const struct key *k, struct bytes value
 static const struct key keys[] = {
 	{ "", "epoch", read_u64, MEMBER(epoch), 0, UINT32_MAX, false },
 	{ "", "nsm", read_nsm, MEMBER(nsm), 0, 0, false },
-	{ "", "key_rotate_s", read_u32, MEMBER(key_rotate_s), 60, 604800, false },
+	{ "", "key_rotate_s", read_u32, MEMBER(key_rotate_s), 1, 604800, false },
 	{ "", "key_keep_s", read_u32, MEMBER(key_keep_s), 1, 604800, false },
 	{ "", "document_cache_s", read_u32, MEMBER(document_cache_s), 0, 60, false },
 	{ "", "payload_max_mib", read_u32, MEMBER(payload_max_mib), 1, 1024, false },

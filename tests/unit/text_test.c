@@ -146,7 +146,7 @@ static void escape_leaves_nothing_for_a_terminal(void **state)
 	(void)state;
 	static const struct { const char *in, *out; size_t cap; } rows[] = {
 		{ "plain text", "plain text", 64 }, { "a\nb", "a\\x0ab", 64 }, { "\x1b[2J", "\\x1b[2J", 64 }, { "\\", "\\x5c", 64 },
-		{ "\"", "\\x22", 64 }, { "\x7f", "\\x7f", 64 }, { "\xc3\xa9", "\\xc3\\xa9", 64 }, { "\xc2\x9b", "\\xc2\\x9b", 64 }, { "", "", 64 },
+		{ "\"", "\"", 64 }, { "\x7f", "\\x7f", 64 }, { "\xc3\xa9", "\\xc3\\xa9", 64 }, { "\xc2\x9b", "\\xc2\\x9b", 64 }, { "", "", 64 },
 		{ "abcdef", "abcdef", 7 }, { "abcdefgh", "abc...", 7 }, { "abcdef", "...", 4 }, { "abcdef", "", 3 }, { "abcdef", "", 1 },
 		{ "\n", "\\x0a", 5 }, { "\n", "...", 4 }, { "a\n", "a\\x0a", 6 }, { "a\n", "a...", 5 }, { "\n\n", "\\x0a\\x0a", 9 }, { "\n\n", "\\x0a...", 8 },
 	};

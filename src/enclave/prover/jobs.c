@@ -26,7 +26,7 @@ void jobs_count(const struct jobs *js, uint64_t *ret_running, uint64_t *ret_queu
 {
 	*ret_running = *ret_queued = 0;
 	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++) {
-		*ret_running += js->job[i].state == JOB_RUNNING;
+		*ret_running += js->job[i].state == JOB_RUNNING || js->job[i].dying;
 		*ret_queued += js->job[i].state == JOB_QUEUED;
 	}
 }
@@ -87,6 +87,9 @@ static void begin_closing(struct job *j)
 void job_abandon(struct job *j)
 {
 	j->client = NULL;
+	/* its memory is taken until it is reaped: the next job starts when the launcher says CLOSED */
+	if (j->state == JOB_RUNNING)
+		j->dying = true;
 	begin_closing(j);
 }
 
@@ -223,6 +226,7 @@ enum outcome job_queue(struct job *j, struct err *why)
 	close_fd(&j->input_fd);
 	j->state = JOB_QUEUED;
 	j->order = ++j->jobs->arrivals;
+	j->told_position = 0;
 	j->queued_ms = clock_monotonic_ms();
 	start_jobs(j->jobs);
 	return OUTCOME_OK;
@@ -258,7 +262,9 @@ static void start_jobs(struct jobs *js)
 			continue;
 		for (size_t k = 0; k < LAUNCH_SLOTS_MAX; k++)
 			ahead += js->job[k].state == JOB_QUEUED && js->job[k].order < j->order;
-		j->client->on_stage(j->client, "queued", ahead + 1);
+		if (j->told_position != ahead + 1)
+			j->client->on_stage(j->client, "queued", ahead + 1);
+		j->told_position = ahead + 1;
 	}
 }
 
@@ -348,8 +354,11 @@ void jobs_on_launcher(struct jobs *js, const struct launch_message *m, int taken
 		return;
 	if (j->state == JOB_CLOSING) {
 		/* whatever else it still had to say crossed our CLOSE on the wire */
-		if (m->kind == LAUNCH_CLOSED)
+		if (m->kind == LAUNCH_CLOSED) {
 			j->state = JOB_FREE;
+			j->dying = false;
+			start_jobs(js);
+		}
 		return;
 	}
 	switch (m->kind) {

@@ -30,6 +30,7 @@ struct job_client {
 struct job {
 	enum job_state state;
 	bool reply_held;                         /* the client still sends from reply */
+	bool dying;                              /* CLOSING while the prover program may still be there */
 	uint8_t slot;
 	struct jobs *jobs;
 	struct job_client *client;               /* borrowed; NULL once done or abandoned */
@@ -44,6 +45,7 @@ struct job {
 	size_t offered_n;
 	enum outcome sink_error;
 	uint64_t order;                          /* of arrival in the queue */
+	uint64_t told_position;                  /* what the client last heard; 0: nothing */
 	int64_t queued_ms, started_ms;           /* monotonic */
 	int64_t decrypt_us;
 	uint8_t reply[FRAME_PAYLOAD_MAX];

@@ -182,7 +182,7 @@ int main(int argc, char **argv)
 	struct prover_args args = { NULL };
 	struct err err;
 	size_t n;
-	log_init("prover");
+	log_init("tee-rex-prover");
 	switch (options_parse(options, &args, argc, argv, NULL, 0, &n, &err)) {
 	case OPTIONS_OK: break;
 	case OPTIONS_WANT_HELP: printf("Usage: tee-rex-prover [--config FILE]\nStarted by tee-rex run or by tee-rex-init, not by hand.\n"); return 0;
