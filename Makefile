@@ -75,9 +75,12 @@ $(BUILD)/tee-rex-launcher: $(BUILD)/obj/src/enclave/launcher/main.o $(call archi
 $(BUILD)/tee-rex-sim-nsm: $(BUILD)/obj/src/sim/main_nsm.o $(call archives,$(BUILD)/obj,$(LINK_SIM))
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 
-# The verifier as a library: the attest layer and what it stands on.
-$(LIBRARY): $(foreach l,attest crypto format base,$(call layer_objects,$(l),$(BUILD)/obj))
-	rm -f $@; $(AR) rcsD $@ $^
+# The verifier as a library: the attest layer and what it needs of those below, in one object whose
+# only names are teerex_*, so that ours cannot meet the caller's.
+$(LIBRARY): $(call archives,$(BUILD)/obj,attest crypto format base)
+	$(CC) -r -nostdlib -o $@.o -Wl,--whole-archive $< -Wl,--no-whole-archive -Wl,--start-group $(wordlist 2,9,$^) -Wl,--end-group
+	objcopy --wildcard --keep-global-symbol='teerex_*' $@.o
+	rm -f $@; $(AR) rcsD $@ $@.o; rm -f $@.o
 
 # --- tests ---------------------------------------------------------------------------------
 asan_archives := $(call archives,$(BUILD)/asan,$(LINK_TEST))

@@ -20,15 +20,14 @@ enum {
 
 struct verify_args {
 	struct policy_args policy;
-	uint64_t time_ms;
-	const char *nonce;
+	const char *time_ms, *nonce;             /* NULL: not given */
 	bool json;
 };
 
 static const struct option_spec options[] = {
 	POLICY_OPTIONS(struct verify_args, policy),
 	{ 0, "nonce", OPT_STRING, offsetof(struct verify_args, nonce), "HEX", "the document must carry this nonce" },
-	{ 0, "time", OPT_U64, offsetof(struct verify_args, time_ms), "MS", "verify as of this time (ms since 1970) instead of now" },
+	{ 0, "time", OPT_STRING, offsetof(struct verify_args, time_ms), "MS", "verify as of this time (ms since 1970) instead of now" },
 	{ 0, "json", OPT_FLAG, offsetof(struct verify_args, json), NULL, "print the verdict as one JSON object" },
 	OPTIONS_HELP,
 	OPTIONS_END
@@ -184,10 +183,10 @@ static void print_json(const struct teerex_result *r)
 
 static int set_time_and_nonce(const struct verify_args *a, struct teerex_policy *p, uint8_t *nonce, struct err *err)
 {
-	if (a->time_ms != POLICY_NOT_GIVEN) {
-		if (a->time_ms == 0 || a->time_ms > UINT64_C(1) << 53)
-			return fail(err, 0, "--time wants milliseconds since 1970, more than 0");
-		p->now_ms = a->time_ms;
+	if (a->time_ms != NULL) {
+		int ret = option_number("time", a->time_ms, UINT64_C(1) << 53, &p->now_ms, err);
+		if (ret < 0)
+			return ret;
 	}
 	if (a->nonce != NULL) {
 		size_t n = strlen(a->nonce) / 2;
@@ -210,7 +209,7 @@ int verify_main(int argc, char **argv)
 	static struct policy policy;
 	static struct teerex_result result;
 	static uint8_t input[INPUT_MAX], decoded[INPUT_MAX], nonce[NONCE_MAX];
-	struct verify_args a = { .policy = POLICY_ARGS_INIT, .time_ms = POLICY_NOT_GIVEN };
+	struct verify_args a = { .json = false };
 	const char *path;
 	size_t count, n;
 	struct err err;

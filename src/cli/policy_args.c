@@ -1,6 +1,7 @@
 #include "cli/policy_args.h"
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,35 +60,42 @@ static int load_sets(const char *path, struct policy *p, struct err *err)
 	return 0;
 }
 
+int option_number(const char *option, const char *text, uint64_t max, uint64_t *ret, struct err *err)
+{
+	if (text_to_u64(bytes_str(text), max, ret) && *ret > 0)
+		return 0;
+	return fail(err, 0, "--%s wants a whole number from 1 to %llu, not \"%.40s\"", option, (unsigned long long)max, text);
+}
+
 static int set_from_options(const struct policy_args *a, struct policy *p, struct err *err)
 {
 	for (size_t i = 0; i < a->pcr.n; i++)
 		if (teerex_pcr_set_add(&p->sets[0], a->pcr.value[i]) != 0)
 			return fail(err, 0, "--pcr %.120s: wanted N=HEX with N from 0 to 31, once each, and 96 hex digits", a->pcr.value[i]);
-	p->sets[0].min_epoch = a->min_epoch == POLICY_NOT_GIVEN ? 0 : a->min_epoch;
 	p->policy.set_count = 1;
-	return 0;
+	if (a->min_epoch == NULL)
+		return 0;
+	return option_number("min-epoch", a->min_epoch, UINT64_C(1) << 53, &p->sets[0].min_epoch, err);
 }
 
 int policy_load(const struct policy_args *a, struct policy *p, struct err *err)
 {
-	bool has_epoch = a->min_epoch != POLICY_NOT_GIVEN, has_age = a->max_age_s != POLICY_NOT_GIVEN;
+	bool by_options = a->pcr.n > 0 || a->min_epoch != NULL;
 	int ret = 0;
 	*p = (struct policy){ .policy = { .allow_debug = a->allow_debug } };
 	p->policy.sets = p->sets;
 	p->policy.cache = &p->cache;
-	if (has_epoch && a->min_epoch == 0)
-		return fail(err, 0, "--min-epoch wants a number from 1: epochs count from there");
-	if (has_age && (a->max_age_s == 0 || a->max_age_s > UINT32_MAX))
-		return fail(err, 0, "--max-age wants a number of seconds from 1 to %u", UINT32_MAX);
-	if (a->policy_path != NULL && (a->pcr.n > 0 || has_epoch))
+	if (a->policy_path != NULL && by_options)
 		return fail(err, 0, "--policy does not go with --pcr or --min-epoch: put the values into the file");
-	p->policy.max_age_ms = has_age ? a->max_age_s * 1000 : 0;
-	if (a->root_path != NULL)
+	if (a->max_age_s != NULL) {
+		ret = option_number("max-age", a->max_age_s, UINT32_MAX, &p->policy.max_age_ms, err);
+		p->policy.max_age_ms *= 1000;
+	}
+	if (ret == 0 && a->root_path != NULL)
 		ret = load_root(a->root_path, p, err);
 	if (ret == 0 && a->policy_path != NULL)
 		ret = load_sets(a->policy_path, p, err);
-	if (ret == 0 && (a->pcr.n > 0 || has_epoch))
+	if (ret == 0 && by_options)
 		ret = set_from_options(a, p, err);
 	return ret;
 }

@@ -42,9 +42,15 @@ static const EVP_MD *digest(enum hash_kind kind)
 {
 	static const char *const names[] = { "SHA1", "SHA256", "SHA384", "SHA512" };
 	static EVP_MD *fetched[4];
-	if (fetched[kind] == NULL)
-		fetched[kind] = EVP_MD_fetch(NULL, names[kind], NULL);
-	return fetched[kind];
+	EVP_MD *md = __atomic_load_n(&fetched[kind], __ATOMIC_ACQUIRE);
+	if (md != NULL)
+		return md;
+	/* callers of the verifier library may be several threads: the first one's stays */
+	EVP_MD *made = EVP_MD_fetch(NULL, names[kind], NULL);
+	if (__atomic_compare_exchange_n(&fetched[kind], &md, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return made;
+	EVP_MD_free(made);
+	return md;
 }
 
 bool crypto_hash(enum hash_kind kind, struct bytes in, uint8_t *out)
