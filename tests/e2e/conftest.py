@@ -84,3 +84,22 @@ class Program:
             if line.startswith(field + ":"):
                 return int(line.split()[1])
         raise AssertionError(f"no {field}")
+
+
+@pytest.fixture(scope="session")
+def node_path():
+    """The node_modules directory with the SDK's openpgp."""
+    cache = os.environ.get("TEE_REX_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tee-rex")
+    result = subprocess.run([TOP / "scripts/node-deps", os.path.join(cache, "node")], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture
+def node(node_path):
+    """Runs a program of tests/interop."""
+    def run(program, *arguments):
+        return subprocess.run(["node", str(TOP / "tests/interop" / program), *map(str, arguments)], capture_output=True, text=True,
+                              timeout=120, env={**os.environ, "NODE_PATH": node_path})
+    return run

@@ -19,23 +19,6 @@ PROOF = bytes(range(64))
 GOOD_REPLY = base64.b64encode((2).to_bytes(4, "big") + PROOF).decode()
 
 
-@pytest.fixture(scope="session")
-def node_path():
-    cache = os.environ.get("TEE_REX_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tee-rex")
-    result = subprocess.run([TOP / "scripts/node-deps", os.path.join(cache, "node")], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
-@pytest.fixture
-def node(node_path):
-    def run(program, *arguments):
-        return subprocess.run(["node", str(INTEROP / program), *map(str, arguments)], capture_output=True, text=True,
-                              timeout=120, env={**os.environ, "NODE_PATH": node_path})
-    return run
-
-
 def plaintext(size):
     return bytes((7 * i + 3) % 256 for i in range(size))
 
