@@ -11,6 +11,8 @@
  * than our public key. */
 #include "openpgp/decrypt.h"
 
+#include <assert.h>
+
 enum { TAGS_SIZE = 2 * AEAD_TAG_SIZE, BLOCK = 16 };
 
 void pgp_decrypt_init(struct pgp_decrypt *d, const struct pgp_key *const *keys, size_t nkeys, uint64_t max_data,
@@ -18,8 +20,9 @@ void pgp_decrypt_init(struct pgp_decrypt *d, const struct pgp_key *const *keys, 
 {
 	/* all but the work buffer */
 	memset(d, 0, offsetof(struct pgp_decrypt, work));
-	d->nkeys = nkeys < PGP_KEYS_MAX ? nkeys : PGP_KEYS_MAX;
-	for (size_t i = 0; i < d->nkeys; i++)
+	assert(nkeys <= PGP_KEYS_MAX);
+	d->nkeys = nkeys;
+	for (size_t i = 0; i < nkeys; i++)
 		d->keys[i] = keys[i];
 	d->matched = -1;
 	pgp_content_init(&d->content, max_data, sink, sink_arg);
@@ -35,10 +38,10 @@ void pgp_decrypt_free(struct pgp_decrypt *d)
 
 static int find_key(const struct pgp_decrypt *d, const struct pgp_pkesk *p)
 {
-	if (p->key_version == 4)
-		for (size_t i = 0; i < d->nkeys; i++)
-			if (bytes_equal(p->fingerprint, BYTES_ARRAY(d->keys[i]->subkey_fingerprint)))
-				return (int)i;
+	/* fingerprints of version 6 keys have another size */
+	for (size_t i = 0; i < d->nkeys; i++)
+		if (bytes_equal(p->fingerprint, BYTES_ARRAY(d->keys[i]->subkey_fingerprint)))
+			return (int)i;
 	return -1;
 }
 

@@ -429,6 +429,7 @@ def content_messages():
     inside("unknown-private", "unexpected-packet", "private packet type 60", lambda: SMALL + packet(60, b""))
     inside("user-id", "unexpected-packet", "a user id inside", lambda: packet(13, b"TEE-Rex") + SMALL)
     inside("inner-marker", "bad-marker", "a marker inside says PGQ", lambda: packet(MARKER, b"PGQ") + SMALL)
+    inside("inner-marker-short", "bad-marker", "a marker inside says PG", lambda: packet(MARKER, b"PG") + SMALL)
     inside("inner-garbage", "not-openpgp", "zeros after the literal", lambda: SMALL + bytes(10))
     for kind in (0, ord("l"), ord("1"), ord("m"), ord("B")):
         inside(f"literal-kind-{kind}", "bad-literal", f"literal format {kind}",
@@ -636,9 +637,10 @@ def subpacket_certificates():
     sub("type-only", "a subpacket without value", more=[b"\x01\x1b", b""])
     sub("over", "a subpacket longer than its area", more=[b"\x09\x1b\x0c", b""])
     sub("cut", "ends after a size", more=[b"\x09", b""])
-    sub("long-length", "a size in the two-octet form", more=[b"\xc0\x00" + b"\x1b" + bytes(191), b""])
+    sub("long-length", "a size in the two-octet form", more=[b"\xc0\x1b" + bytes(191), b""])
     sub("time-5", "creation time of five bytes", drop=[2], more=[make_key.subpacket(2, time + b"\0")] * 2)
     sub("issuer-v6", "issuer of version 6", issuer=b"\x06" + bytes(32))
+    sub("issuer-version", "issuer of version 6, of the size of version 4", issuer=b"\x06" + issuer[1:])
     sub("issuer-short", "issuer cut to a key id", issuer=issuer[:9])
     sub("suites-odd", "list of suites of three bytes", suites=b"\x09\x03\x09")
     created = int(KEY["created"])
