@@ -203,7 +203,7 @@ static void do_burn(char **a)            /* CPU time, in ms */
 	struct rusage u;
 	do
 		getrusage(RUSAGE_SELF, &u);
-	while (u.ru_utime.tv_sec * 1000 + u.ru_utime.tv_usec / 1000 < number(a[0]));
+	while ((u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000 < number(a[0]));
 	do_proof(a + 1);
 }
 
@@ -304,15 +304,24 @@ static void probe_clone(char **a)        /* flags in hex */
 	say_result(r > 0);
 }
 
-static void *thread_main(void *p) { return p; }
+static pthread_mutex_t all_made = PTHREAD_MUTEX_INITIALIZER;
+
+static void *thread_main(void *p)        /* lives until the last one is made */
+{
+	pthread_mutex_lock(&all_made);
+	pthread_mutex_unlock(&all_made);
+	return p;
+}
 
 static void probe_threads(char **a)
 {
 	long n = number(a[0]), made = 0;
 	pthread_t t[1024];
 	int bad = 0;
+	pthread_mutex_lock(&all_made);
 	while (made < n && made < 1024 && (bad = pthread_create(&t[made], NULL, thread_main, NULL)) == 0)
 		made++;
+	pthread_mutex_unlock(&all_made);
 	for (long i = 0; i < made; i++)
 		pthread_join(t[i], NULL);
 	say("%ld %s", made, bad == 0 ? "ok" : strerrorname_np(bad));

@@ -354,8 +354,8 @@ enum outcome slot_start(struct slot *s, int program, uint64_t memory_bytes, uint
 	}
 	s->limit_bytes = memory_bytes != 0 ? memory_bytes : (uint64_t)recipe->memory_mib << 20;
 	if (s->group.version == CGROUP_NONE) {
-		order.data_bytes = s->limit_bytes;
-		/* address space is not memory: each thread's arena reserves much and uses little */
+		/* a thread's stack counts in full, its arena's address space as well, and both are little used */
+		order.data_bytes = s->limit_bytes + (uint64_t)h->threads * JOB_STACK_BYTES;
 		order.address_bytes = s->limit_bytes + (uint64_t)(h->threads + 2) * JOB_THREAD_ADDRESS_BYTES;
 	}
 	if (cgroup_set_memory(&s->group, s->limit_bytes, err) != 0)
