@@ -1,5 +1,5 @@
 /* Decryption against other implementations' messages, against attacks, and against itself. */
-#include "openpgp_helpers.h"
+#include "openpgp_fixture.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 

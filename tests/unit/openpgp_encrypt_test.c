@@ -1,5 +1,5 @@
 /* Encryption, read back by our own decryption (the kept vectors and the interop tests tie that to others). */
-#include "openpgp_helpers.h"
+#include "openpgp_fixture.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 

@@ -1,6 +1,6 @@
 /* Certificates: what we publish, what we read, and what we refuse. */
 #include "format/openpgp_armor.h"
-#include "openpgp_helpers.h"
+#include "openpgp_fixture.h"
 
 static enum pgp_error parse(struct bytes armored, struct pgp_recipient *r)
 {

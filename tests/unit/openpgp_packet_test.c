@@ -1,7 +1,7 @@
 /* The codecs: headers, bodies, literal content, armor. */
 #include "format/openpgp_armor.h"
 #include "format/openpgp_content.h"
-#include "openpgp_helpers.h"
+#include "openpgp_fixture.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 

@@ -1,6 +1,6 @@
 /* The constructions of seipd.h against the message that the specification gives (RFC 9580, A.8): its recipient is
  * a version 6 key, which decrypt.h does not serve, so the parts are put together here. */
-#include "openpgp_helpers.h"
+#include "openpgp_fixture.h"
 
 static struct bytes hex(const char *text, uint8_t *out)
 {

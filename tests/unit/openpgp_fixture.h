@@ -1,7 +1,7 @@
 /* What the OpenPGP tests share: the test key of tests/vectors/openpgp, files, and sinks.
  * Tests run in the top directory. */
-#ifndef TESTS_UNIT_OPENPGP_HELPERS_H
-#define TESTS_UNIT_OPENPGP_HELPERS_H
+#ifndef TESTS_UNIT_OPENPGP_FIXTURE_H
+#define TESTS_UNIT_OPENPGP_FIXTURE_H
 
 #include "base/cleanup.h"
 #include "base/text.h"
