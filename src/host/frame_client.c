@@ -110,22 +110,6 @@ static bool send_some(struct frame_client *c, const uint8_t *p, size_t n, size_t
 	return *at == n;
 }
 
-/* Sends what is ready and says what to wait for next. */
-static void flush(struct frame_client *c)
-{
-	if (!c->connected)
-		return;
-	bool all = send_some(c, c->head, c->head_n, &c->head_at);
-	if (all && c->sealed) {
-		all = send_some(c, c->data, c->data_n, &c->data_at);
-		if (all) {
-			c->sealed = false;
-			c->data_n = c->data_at = 0;
-		}
-	}
-	loop_set(c->loop, &c->watch, all || c->write_broken ? EPOLLIN : EPOLLIN | EPOLLOUT);
-}
-
 /* Makes a frame of what is in the buffer, with END behind it when no more will come. */
 static void seal(struct frame_client *c)
 {
@@ -137,11 +121,29 @@ static void seal(struct frame_client *c)
 	if (c->ended) {
 		frame_header(FRAME_END, 0, c->data + at);
 		at += FRAME_HEADER_SIZE;
+		c->end_sealed = true;
 	}
 	c->data_n = at;
 	c->data_at = 0;
 	c->sealed = true;
-	flush(c);
+}
+
+/* Sends what is ready and says what to wait for next. */
+static void flush(struct frame_client *c)
+{
+	if (!c->connected)
+		return;
+	bool all = send_some(c, c->head, c->head_n, &c->head_at);
+	while (all && c->sealed) {
+		all = send_some(c, c->data, c->data_n, &c->data_at);
+		if (!all)
+			break;
+		c->sealed = false;
+		c->data_n = c->data_at = 0;
+		if (c->ended && !c->end_sealed)          /* the end came while this frame was on its way */
+			seal(c);
+	}
+	loop_set(c->loop, &c->watch, all || c->write_broken ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
 
 size_t frame_client_room(struct frame_client *c, uint8_t **ret_p)
@@ -159,16 +161,20 @@ void frame_client_commit(struct frame_client *c, size_t n)
 {
 	assert(!c->sealed && n <= FRAME_DATA_SIZE - c->data_n);
 	c->data_n += n;
-	if (FRAME_DATA_SIZE - c->data_n < FRAME_CLIENT_ROOM_MIN)
+	if (FRAME_DATA_SIZE - c->data_n < FRAME_CLIENT_ROOM_MIN) {
 		seal(c);
+		flush(c);
+	}
 }
 
 void frame_client_end(struct frame_client *c)
 {
 	assert(c->open && c->carries_data && !c->ended);
 	c->ended = true;
-	if (!c->sealed)
+	if (!c->sealed) {
 		seal(c);
+		flush(c);
+	}
 }
 
 /* --- receiving ------------------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ struct frame_client {
 	struct watch watch;
 	struct timer deadline, retry;
 	const struct frame_address *to;
-	bool open, connected, carries_data, starved, sealed, ended, write_broken;
+	bool open, connected, carries_data, starved, sealed, ended, end_sealed, write_broken;
 	unsigned events;
 	uint8_t head[FRAME_HEADER_SIZE + 512];           /* the REQUEST frame */
 	size_t head_n, head_at;

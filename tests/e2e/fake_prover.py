@@ -6,6 +6,7 @@ import hashlib
 import socket
 import struct
 import threading
+import time
 
 import cbor2
 
@@ -165,9 +166,16 @@ class FakeProver:
         x.reply(proof=PROOF, bb_sha256=bytes([5]) * 32, signature=bytes(64), decrypt_ms=3, prove_ms=1234,
                 queue_ms=1, peak_bytes=(250 << 20) + 1)
 
-    def last(self, op):
-        with self.lock:
-            return [x for x in self.exchanges if x.op == op][-1]
+    def last(self, op, seconds=5):
+        """The latest exchange of that kind; waits for one."""
+        end = time.monotonic() + seconds
+        while True:
+            with self.lock:
+                found = [x for x in self.exchanges if x.op == op]
+            if found:
+                return found[-1]
+            assert time.monotonic() < end, f"no {op} exchange came"
+            time.sleep(0.01)
 
     def stop(self):
         try:

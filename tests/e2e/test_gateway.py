@@ -300,6 +300,8 @@ def test_malformed_start_of_a_huge_body_is_answered_at_once(gateway, prover):
         a = read_answer(s)
         a.error(400, MALFORMED)
         assert a.headers["Connection"] == "close"
+        s.settimeout(1)
+        assert s.recv(1) == b""          # the end of what it has to say
         # still readable for a while, so that no reset can take the answer away; then it ends
         for _ in range(20):
             s.sendall(b"x" * 100_000)
@@ -645,6 +647,15 @@ def test_back_pressure_and_flat_memory(gateway, prover):
     after = gateway.memory_kib()
     print(f"RSS KiB: after 1 MiB {before}, stalled {stalled}, after 60 MB {after}; peak {gateway.memory_kib('VmHWM')}")
     assert stalled - before <= 512 and gateway.memory_kib("VmHWM") - before <= 512
+
+
+@pytest.mark.parametrize("size", [60_000, 130_000, 200_000, 230_000, 260_000, 290_000, 320_000])
+def test_body_ends_while_the_enclave_is_slow(gateway, prover, size):
+    """The end of the data must not be lost behind a frame that the enclave has not taken yet."""
+    prover.handlers["prove"] = lambda x: (time.sleep(0.2), prover.do_prove(x))
+    payload = os.urandom(size)
+    assert gateway.prove(payload).status == 200
+    assert prover.last("prove").hash.digest() == hashlib.sha256(payload).digest()
 
 
 def test_slow_headers_are_cut_off(start, prover):
