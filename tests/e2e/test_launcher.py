@@ -4,6 +4,7 @@ import ctypes
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -742,3 +743,20 @@ def test_real_ends(place, kit, user):
             m = l.expect(ENDED, timeout=200)
             assert m.how in ((how,) if how else ("prover-error", "crashed")), (m, l.log())
             l.close()
+
+
+def test_every_key_is_documented():
+    """docs/CONFIG.md and the table in config.c name the same keys, with the same ranges."""
+    table = re.findall(r'^\t\{ (""|RECIPE|ISOLATION), "(\w+)", (\w+), .*?(\d+), (\w+|1 << 20), (?:true|false) \},$',
+                       (TOP / "src/enclave/config.c").read_text(), re.M)
+    assert len(table) > 30
+    rows = {m[0]: m[1] for m in re.findall(r"^\| `(\w+)` \| (.*) \|$", (TOP / "docs/CONFIG.md").read_text(), re.M)}
+    for section, name, reader, low, high in table:
+        assert name in rows, name
+        if reader in ("read_u32", "read_u64"):
+            high = {"UINT32_MAX": "4294967295", "LAUNCH_SLOTS_MAX": "16", "FRAME_PROOF_MAX": "1044480",
+                    "FRAME_VERSIONS_MAX": "16", "1 << 20": "1048576"}.get(high, high)
+            if name != "jobs":
+                assert f"| {low} – {high} |" in rows[name], (name, rows[name])
+    words = {"userns", "proc", "missing"}       # of the report only
+    assert set(rows) - {name for _, name, *_ in table} == words
