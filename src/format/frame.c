@@ -245,12 +245,12 @@ void frame_request_put(struct writer *w, const struct frame_request *q)
 enum {
 	P_DOCUMENT, P_KEY, P_VERSIONS, P_DEFAULT_VERSION, P_PROOF, P_BB_SHA256, P_SIGNATURE,
 	P_DECRYPT_MS, P_PROVE_MS, P_QUEUE_MS, P_PEAK_BYTES,
-	P_UPTIME_MS, P_JOBS_RUNNING, P_JOBS_QUEUED, P_METRICS, P_COUNT
+	P_UPTIME_MS, P_JOBS_RUNNING, P_JOBS_QUEUED, P_METRICS, P_GUARDS, P_COUNT
 };
 static const char *const reply_keys[P_COUNT] = {
 	"document", "key", "versions", "default_version", "proof", "bb_sha256", "signature",
 	"decrypt_ms", "prove_ms", "queue_ms", "peak_bytes",
-	"uptime_ms", "jobs_running", "jobs_queued", "metrics"
+	"uptime_ms", "jobs_running", "jobs_queued", "metrics", "guards"
 };
 
 static void get_version(struct reader *r, struct frame_version *ret)
@@ -303,6 +303,7 @@ bool frame_reply_parse(struct bytes payload, struct frame_reply *ret)
 		case P_JOBS_RUNNING: p.jobs_running = cbor_get_uint(&r); break;
 		case P_JOBS_QUEUED: p.jobs_queued = cbor_get_uint(&r); break;
 		case P_METRICS: p.metrics = cbor_get_text(&r); break;
+		case P_GUARDS: p.guards = get_text(&r, 1, FRAME_MESSAGE_MAX); break;
 		default: cbor_skip(&r); break;
 		}
 	if (!reader_done(&r))
@@ -329,7 +330,7 @@ void frame_reply_put(struct writer *w, const struct frame_reply *p)
 		{ "document", p->document, false }, { "key", p->key, true },
 		{ "default_version", p->default_version, true }, { "proof", p->proof, false },
 		{ "bb_sha256", p->bb_sha256, false }, { "signature", p->signature, false },
-		{ "metrics", p->metrics, true },
+		{ "metrics", p->metrics, true }, { "guards", p->guards, true },
 	};
 	const struct { const char *key; uint64_t v; } numbers[] = {
 		{ "decrypt_ms", p->decrypt_ms }, { "prove_ms", p->prove_ms }, { "queue_ms", p->queue_ms },

@@ -89,6 +89,7 @@ struct frame_reply {                     /* only what the op calls for is presen
 	struct bytes signature;          /* prove: Ed25519, see result_message() */
 	uint64_t decrypt_ms, prove_ms, queue_ms, peak_bytes;    /* prove */
 	uint64_t uptime_ms, jobs_running, jobs_queued;          /* health */
+	struct bytes guards;             /* health: what keeps jobs in their cells, one line, <= FRAME_MESSAGE_MAX */
 	struct bytes metrics;            /* metrics: OpenMetrics text */
 };
 bool frame_reply_parse(struct bytes payload, struct frame_reply *ret);

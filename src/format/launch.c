@@ -57,6 +57,9 @@ bool launch_parse(struct bytes packet, struct launch_message *ret)
 		m.cpu_ms = get_be32(&r);
 		m.text = get_text(&r);
 		break;
+	case LAUNCH_READY:
+		m.text = get_text(&r);
+		break;
 	default:
 		return false;
 	}
@@ -97,6 +100,9 @@ void launch_put(struct writer *w, const struct launch_message *m)
 		put_be64(w, m->peak_bytes);
 		put_be32(w, m->wall_ms);
 		put_be32(w, m->cpu_ms);
+		put_bytes(w, text);
+		break;
+	case LAUNCH_READY:
 		put_bytes(w, text);
 		break;
 	}

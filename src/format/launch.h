@@ -4,6 +4,7 @@
  * measured configuration.
  *
  *     prover -> launcher                            launcher -> prover
+ *                                                   READY  once, first: jobs can be run; the guards they have
  *     OPEN  slot, payload_bytes                     OPENED slot + [input file, empty, O_RDWR]
  *                                                   or FAILED slot, code, text
  *     START slot, memory_bytes, deadline_ms         ENDED slot, how, … + [proof file] when ok
@@ -24,7 +25,7 @@ enum { LAUNCH_MESSAGE_MAX = 512, LAUNCH_TEXT_MAX = 256, LAUNCH_SLOTS_MAX = 16 };
 
 enum launch_kind {
 	LAUNCH_OPEN = 1, LAUNCH_START, LAUNCH_CANCEL, LAUNCH_CLOSE,
-	LAUNCH_OPENED, LAUNCH_FAILED, LAUNCH_ENDED, LAUNCH_CLOSED
+	LAUNCH_OPENED, LAUNCH_FAILED, LAUNCH_ENDED, LAUNCH_CLOSED, LAUNCH_READY
 };
 
 struct launch_message {
@@ -37,7 +38,7 @@ struct launch_message {
 	uint32_t signal, exit_code;      /* ENDED */
 	uint64_t limit_bytes, peak_bytes;/* ENDED: memory; 0 = unknown */
 	uint32_t wall_ms, cpu_ms;        /* ENDED */
-	struct bytes text;               /* FAILED, ENDED: a sentence of the launcher's own (never job output) */
+	struct bytes text;               /* FAILED, ENDED, READY: the launcher's own words (never job output) */
 };
 
 /* False: not exactly one well-formed message. */

@@ -79,7 +79,7 @@ static void answer_health(struct request *r, const struct frame_reply *p)
 	static const struct frame_reply nothing;
 	const struct frame_reply *q = p != NULL ? p : &nothing;
 	struct writer w;
-	if (!start_text(r, &w, 1024 + FRAME_VERSIONS_MAX * (2 * 6 * FRAME_VERSION_MAX + 160)))
+	if (!start_text(r, &w, 1024 + 6 * FRAME_MESSAGE_MAX + FRAME_VERSIONS_MAX * (2 * 6 * FRAME_VERSION_MAX + 160)))
 		return;
 	put_str(&w, "{\"status\":\"ok\",\"api_version\":1,");
 	put_versions(&w, q);
@@ -94,6 +94,10 @@ static void answer_health(struct request *r, const struct frame_reply *p)
 		put_fmt(&w, ",\"enclave_uptime_s\":%llu,\"jobs_running\":%llu,\"jobs_queued\":%llu",
 		        (unsigned long long)p->uptime_ms / 1000, (unsigned long long)p->jobs_running,
 		        (unsigned long long)p->jobs_queued);
+	if (q->guards.n > 0) {
+		put_str(&w, ",\"job_guards\":");
+		put_json_string(&w, q->guards);
+	}
 	put_str(&w, "}}");
 	answer_with(r, &w);
 }

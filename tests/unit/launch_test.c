@@ -13,6 +13,7 @@ static const struct launch_message samples[] = {
 	{ .kind = LAUNCH_CLOSE, .slot = 4 },
 	{ .kind = LAUNCH_OPENED, .slot = 5 },
 	{ .kind = LAUNCH_CLOSED, .slot = 6 },
+	{ .kind = LAUNCH_READY, .text = { (const uint8_t *)"guards", 6 } },
 	{ .kind = LAUNCH_FAILED, .slot = 7, .how = OUTCOME_BUSY, .text = BYTES_LIT("jobs = 1 run already") },
 	{ .kind = LAUNCH_FAILED, .slot = 7, .how = OUTCOME_INTERNAL },
 	{ .kind = LAUNCH_ENDED, .slot = 8, .how = OUTCOME_OUT_OF_MEMORY, .signal = 9, .exit_code = 1, .limit_bytes = 1 << 30,

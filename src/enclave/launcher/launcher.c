@@ -305,6 +305,16 @@ static void end_all(struct launcher *l)
 	}
 }
 
+/* Tells the prover that jobs can be run, and with which guards. */
+static void say_ready(struct launcher *l)
+{
+	char line[LAUNCH_TEXT_MAX];
+	struct writer w = writer_of(line, sizeof line);
+	guards_line(&l->guards, &w);
+	struct launch_message m = { .kind = LAUNCH_READY, .text = writer_bytes(&w) };
+	send_message(l, &m, -1);
+}
+
 int launcher_serve(struct launcher *l, int prover_socket)
 {
 	struct err err;
@@ -314,6 +324,7 @@ int launcher_serve(struct launcher *l, int prover_socket)
 		log_error("watch the prover's socket: %s", strerror(-bad));
 		return 1;
 	}
+	say_ready(l);
 	if (loop_run(&l->loop, &err) != 0) {
 		log_error("%s", err.text);
 		stop(l, 1);

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/text.h"
 #include "enclave/config.h"
 #include "enclave/prover/service.h"
 #include "linux/listen_fds.h"
@@ -37,6 +38,7 @@ static struct prover {
 	struct service service;
 	struct timer rotation, drained;
 	struct watch signals;
+	int service_fd;
 	bool stopping, failed;
 } prover;
 
@@ -63,10 +65,30 @@ static void on_rotation(struct timer *t)
 	timer_arm(&prover.loop, t, (int64_t)prover.cfg.key_rotate_s * 1000);
 }
 
+/* The launcher has built a cell for trial and can run jobs: now the service answers. */
+static void on_launcher_ready(const struct launch_message *m)
+{
+	struct err err;
+	if (prover.service.listener.fd >= 0)
+		return;
+	text_escape(m->text, prover.service.guards, sizeof prover.service.guards);
+	if (service_start(&prover.service, prover.service_fd, &err) < 0) {
+		log_error("%s", err.text);
+		prover.failed = prover.loop.stop = true;
+		return;
+	}
+	log_info("ready: %u job slots, %u at once", prover.cfg.slots, prover.cfg.jobs);
+}
+
 static void on_launcher_message(struct link *l, const struct launch_message *m, int fd)
 {
 	(void)l;
-	jobs_on_launcher(&prover.jobs, m, fd);
+	if (m->kind != LAUNCH_READY)
+		jobs_on_launcher(&prover.jobs, m, fd);
+	else if (fd >= 0)
+		close(fd);
+	else
+		on_launcher_ready(m);
 }
 
 static void on_launcher_lost(struct link *l, const char *why)
@@ -148,8 +170,9 @@ static int start(const char *config_path, struct err *err)
 		ret = keyring_init(&prover.keys, err);
 	if (ret < 0)
 		return ret;
-	int service_fd = listen_fds_find(&fds, "service"), launcher_fd = listen_fds_find(&fds, "launcher");
-	if (service_fd < 0 || launcher_fd < 0)
+	int launcher_fd = listen_fds_find(&fds, "launcher");
+	prover.service_fd = listen_fds_find(&fds, "service");
+	if (prover.service_fd < 0 || launcher_fd < 0)
 		return fail(err, 0, "descriptors named \"service\" and \"launcher\" must be inherited (LISTEN_FDS)");
 
 	versions_init(&prover.versions, &prover.cfg);
@@ -166,14 +189,13 @@ static int start(const char *config_path, struct err *err)
 	prover.service.versions = &prover.versions;
 	prover.service.attestor = &prover.attestor;
 	prover.service.jobs = &prover.jobs;
+	prover.service.listener.fd = -1;
 	prover.rotation.on_expiry = on_rotation;
 	prover.drained.on_expiry = on_drained;
 	timer_arm(&prover.loop, &prover.rotation, (int64_t)prover.cfg.key_rotate_s * 1000);
 	ret = watch_signals(err);
 	if (ret == 0)
 		ret = link_start(&prover.link, &prover.loop, launcher_fd, err);
-	if (ret == 0)
-		ret = service_start(&prover.service, service_fd, err);
 	return ret;
 }
 
@@ -192,7 +214,6 @@ int main(int argc, char **argv)
 		log_error("cannot start: %s", err.text);
 		return 1;
 	}
-	log_info("ready: %u job slots, %u at once", prover.cfg.slots, prover.cfg.jobs);
 	if (loop_run(&prover.loop, &err) < 0) {
 		log_error("%s", err.text);
 		prover.failed = true;

@@ -203,7 +203,8 @@ static void do_health(struct conn *c, const struct frame_request *q)
 {
 	(void)q;
 	struct service *s = c->service;
-	struct frame_reply reply = { .uptime_ms = (uint64_t)(clock_monotonic_ms() - s->stats.started_ms) };
+	struct frame_reply reply = { .uptime_ms = (uint64_t)(clock_monotonic_ms() - s->stats.started_ms),
+	                             .guards = bytes_str(s->guards) };
 	versions_list(s->versions, &reply);
 	jobs_count(s->jobs, &reply.jobs_running, &reply.jobs_queued);
 	answer_reply(c, &reply);

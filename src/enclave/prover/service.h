@@ -55,13 +55,15 @@ struct service {
 	struct jobs *jobs;
 	struct stats stats;
 	struct watch listener;
+	char guards[LAUNCH_TEXT_MAX + 1];        /* what the launcher said about its cells */
 	bool closing;                            /* no new connections */
 	size_t conn_count;
 	struct conn conn[PROVER_CONNECTIONS];
 	uint8_t read_buf[READ_SIZE];
 };
 
-/* Takes the listening descriptor into the loop. */
+/* Takes the listening descriptor into the loop. Until then peers wait in its backlog: call it when the
+ * launcher has said READY, so that whoever gets an answer can have a proof too. */
 int service_start(struct service *s, int listen_fd, struct err *err);
 /* Stops accepting; what is under way goes on. */
 void service_stop_accepting(struct service *s);
