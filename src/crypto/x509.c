@@ -40,7 +40,7 @@ static bool get_digits(struct reader *r, size_t n, unsigned *ret)
 }
 
 /* YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ: RFC 5280 4.1.2.5 wants seconds and no offsets or fractions. */
-static bool get_time(struct reader *r, int64_t *ret_s)
+bool x509_get_time(struct reader *r, int64_t *ret_s)
 {
 	static const uint8_t days[] = { 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
 	bool utc = der_peek(r) == DER_UTC_TIME;
@@ -157,7 +157,7 @@ static enum x509_result get_tbs(struct bytes contents, struct x509 *c)
 	struct reader validity = reader_of(der_get(&r, DER_SEQUENCE));
 	if (r.bad)
 		return X509_MALFORMED;
-	if (!get_time(&validity, &c->not_before_s) || !get_time(&validity, &c->not_after_s) ||
+	if (!x509_get_time(&validity, &c->not_before_s) || !x509_get_time(&validity, &c->not_after_s) ||
 	    !reader_done(&validity))
 		return X509_BAD_TIME;
 	if (der_peek(&r) != DER_SEQUENCE)

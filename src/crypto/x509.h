@@ -49,6 +49,9 @@ enum x509_result x509_parse(struct bytes der, struct x509 *ret);
 /* The signature of c by the key with this uncompressed point. Names and dates are not looked at. */
 bool x509_signed_by(const struct x509 *c, struct bytes issuer_point);
 
+/* A UTCTime or GeneralizedTime as RFC 5280 writes them, in seconds since 1970. False when it is neither. */
+bool x509_get_time(struct reader *r, int64_t *ret_s);
+
 /* The DER inside the one "CERTIFICATE" block of a PEM text (RFC 7468; text before and after is
  * skipped). False when there is none, more than one, it is malformed or larger than cap. */
 bool x509_from_pem(struct bytes pem, uint8_t *der, size_t cap, size_t *ret_n);
