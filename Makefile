@@ -19,7 +19,7 @@ CC := gcc
 CLANG ?= clang
 AR := ar
 
-LAYERS := base format crypto openpgp attest linux enclave host sim cli
+LAYERS := base format crypto openpgp attest image linux enclave host sim cli
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 BASE_FLAGS := -std=c11 -D_GNU_SOURCE -DTEEREX_VERSION='"$(VERSION)"' -Isrc $(WARN) -MMD -MP -g \
 	-ffile-prefix-map=$(CURDIR)=.
@@ -60,11 +60,11 @@ $(eval $(call flavour,$(BUILD)/clang,$(CLANG),-O1))
 $(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)undefined$(comma)fuzzer-no-link -fno-sanitize-recover=all))
 
 # Which layers each program may use, lowest last (link order).
-LINK_CLI := cli host attest openpgp linux crypto format base
+LINK_CLI := cli host image attest openpgp linux crypto format base
 LINK_PROVER := enclave openpgp linux crypto format base
 LINK_LAUNCHER := enclave linux format base
 LINK_SIM := sim host linux crypto format base
-LINK_TEST := cli sim host enclave attest openpgp linux crypto format base
+LINK_TEST := cli sim host image enclave attest openpgp linux crypto format base
 
 $(BUILD)/tee-rex: $(BUILD)/obj/src/cli/main.o $(call archives,$(BUILD)/obj,$(LINK_CLI))
 	$(CC) $(LINK) -o $@ $^ $(HOST_LIBS) $(CRYPTO_LIBS)

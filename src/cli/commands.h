@@ -4,9 +4,13 @@
 #define CLI_COMMANDS_H
 
 int attest_main(int argc, char **argv);
+int describe_main(int argc, char **argv);
+int eif_main(int argc, char **argv);
+int extract_main(int argc, char **argv);
 int gateway_main(int argc, char **argv);
 int prove_main(int argc, char **argv);
 int run_main(int argc, char **argv);
+int sign_main(int argc, char **argv);
 int upload_main(int argc, char **argv);
 int verify_main(int argc, char **argv);
 
