@@ -245,17 +245,20 @@ static int open_v1(const char *root, const char *controller, pid_t self, struct 
 	return 0;
 }
 
-/* True when groups in dir get the controller, switching it on if need be. */
-static bool hands_down(const char *dir_path, const char *controller)
+/* 0 when groups in dir get the controller, switching it on if need be. */
+static int hand_down(const char *dir_path, const char *controller, struct err *why)
 {
 	char on[32];
 	CLEANUP(close_fd) int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || !file_has_word(dir, "cgroup.controllers", controller))
-		return false;
+	if (dir < 0)
+		return fail(why, errno, "open %s", dir_path);
+	if (!file_has_word(dir, "cgroup.controllers", controller))
+		return fail(why, ENOENT, "the cgroup v2 tree offers no %s controller in %s", controller, dir_path);
 	if (file_has_word(dir, "cgroup.subtree_control", controller))
-		return true;
+		return 0;
 	snprintf(on, sizeof on, "+%s", controller);
-	return write_text(dir, "cgroup.subtree_control", on) == 0;
+	int bad = write_text(dir, "cgroup.subtree_control", on);
+	return bad != 0 ? fail(why, -bad, "hand the %s controller down from %s", controller, dir_path) : 0;
 }
 
 /* v2: below the own group, or the nearest ancestor that hands memory down and lets us in. */
@@ -265,26 +268,27 @@ static int open_v2(const char *root, pid_t self, struct cgroup_homes *h)
 	size_t top;
 	if (!own_directory(root, "", dir, sizeof dir, &top))
 		return fail(&h->why, ENOENT, "no cgroup v2 tree is mounted");
-	fail(&h->why, 0, "the cgroup v2 tree offers no memory controller to %s", dir);
 	for (;;) {
-		if (hands_down(dir, "memory")) {
-			hands_down(dir, "pids");
-			int bad = make_home(dir, self, &h->memory);
+		int bad = hand_down(dir, "memory", &h->why);
+		if (bad == 0) {
+			hand_down(dir, "pids", NULL);
+			bad = make_home(dir, self, &h->memory);
 			if (bad == 0)
 				break;
 			fail(&h->why, -bad, "make a group in %s", dir);
 		}
 		char *slash = strrchr(dir + top, '/');
 		if (slash == NULL)
-			return -ENOENT;
+			return bad;
 		*slash = '\0';
 	}
 	h->memory.version = CGROUP_V2;
-	if (!hands_down(h->memory.path, "memory")) {
+	int bad = hand_down(h->memory.path, "memory", &h->why);
+	if (bad != 0) {
 		drop_home(&h->memory);
-		return fail(&h->why, 0, "%s does not hand the memory controller down", h->memory.path);
+		return bad;
 	}
-	if (hands_down(h->memory.path, "pids")) {
+	if (hand_down(h->memory.path, "pids", NULL) == 0) {
 		h->pids = h->memory;
 		h->pids.fd = -1;
 	}
@@ -411,12 +415,15 @@ void cgroup_kill(const struct cgroup *g)
 
 int cgroup_remove(struct cgroup *g, const struct cgroup_homes *h)
 {
+	int bad = 0;
 	if (g->memory_fd >= 0 && unlinkat(h->memory.fd, g->name, AT_REMOVEDIR) != 0 && errno != ENOENT)
-		return -errno;
+		bad = -errno;
 	if (g->pids_fd >= 0 && !g->pids_shared && unlinkat(h->pids.fd, g->name, AT_REMOVEDIR) != 0 && errno != ENOENT)
-		return -errno;
+		bad = -errno;
+	if (bad == -EBUSY)
+		return bad;
 	close_fd(&g->memory_fd);
 	close_fd(&g->pids_fd);
 	g->version = CGROUP_NONE;
-	return 0;
+	return bad;
 }

@@ -62,7 +62,8 @@ uint64_t cgroup_oom_kills(const struct cgroup *g);       /* processes killed so 
 
 /* SIGKILL to whatever is left in the groups. */
 void cgroup_kill(const struct cgroup *g);
-/* Removes the groups and closes. -EBUSY: a process is still in there, nothing was closed; call again. */
+/* Removes the groups and closes. -EBUSY: a process is still in there, nothing was closed; call again.
+ * Another -errno: closed, but a directory is left behind. */
 int cgroup_remove(struct cgroup *g, const struct cgroup_homes *h);
 
 #endif

@@ -702,6 +702,17 @@ def test_without_user_namespaces_an_ordinary_user_is_told_so(place):
     assert "user.max_user_namespaces is 0: raise it, or run as root" in r.stderr, r.stderr
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="mounts something over a part of /proc")
+def test_without_a_proc_of_its_own_a_job_has_none(place):
+    """A container that hides parts of /proc keeps an ordinary user from mounting another one."""
+    hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs t /proc/sys && exec "$@"', "sh")
+    with Launcher(place, user=OTHER_USER, prefix=hide) as l:
+        assert "proc=absent" in l.guards
+        assert l.run("proof 64").how == "ok"
+        assert l.run("probe list /proc").lines() == ["ok"]
+        assert l.run("probe open /proc/self/maps").lines() == ["ENOENT"]
+
+
 # --- the real thing ---------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,12 @@ static void v2_without_a_memory_controller_is_none(void **state)
 	struct err err;
 	int memory = 0, pids = 0;
 
+	/* the reason of the last place tried is kept */
 	make_v2("/");
+	make_dirs("sys/fs/cgroup/x");
+	put("sys/fs/cgroup/x/cgroup.controllers", "memory");
+	make_dirs("sys/fs/cgroup/x/cgroup.subtree_control");
+	put("proc/self/cgroup", "0::/x\n");
 	put("sys/fs/cgroup/cgroup.controllers", "cpu memory_recursiveprot pids\n");
 	cgroup_homes_open(&h, root, 42);
 	assert_int_equal(h.memory.version, CGROUP_NONE);

@@ -36,6 +36,17 @@ static void watch_prover(struct launcher *l)
 	loop_set(&l->loop, &l->prover, l->queue_n > 0 ? EPOLLOUT : EPOLLIN);
 }
 
+/* A send failed for good. A prover that is gone is the usual end; anything else is ours. */
+static void give_up_prover(struct launcher *l, int error)
+{
+	bool gone = error == EPIPE || error == ECONNRESET;
+	if (gone)
+		log_info("the prover is gone; ending all jobs");
+	else
+		log_error("cannot answer the prover: %s; stopping", strerror(error));
+	stop(l, gone ? 0 : 1);
+}
+
 /* Sends or queues; fd is borrowed, -1 for none. */
 static void send_message(struct launcher *l, const struct launch_message *m, int fd)
 {
@@ -51,9 +62,8 @@ static void send_message(struct launcher *l, const struct launch_message *m, int
 		return;
 	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (bad != -EAGAIN || l->queue_n == LAUNCHER_SEND_QUEUE || (fd >= 0 && copy < 0)) {
-		log_error("cannot answer the prover: %s; stopping", strerror(bad != -EAGAIN ? -bad : ENOBUFS));
 		close_fd(&copy);
-		stop(l, 1);
+		give_up_prover(l, bad != -EAGAIN ? -bad : ENOBUFS);
 		return;
 	}
 	struct queued *q = &l->queue[(l->queue_head + l->queue_n++) % LAUNCHER_SEND_QUEUE];
@@ -71,7 +81,7 @@ static void send_queued(struct launcher *l)
 		if (bad == -EAGAIN)
 			return;
 		if (bad != 0) {
-			stop(l, bad == -EPIPE || bad == -ECONNRESET ? 0 : 1);
+			give_up_prover(l, -bad);
 			return;
 		}
 		close_fd(&q->fd);
@@ -202,7 +212,7 @@ static void on_prover(struct watch *w, uint32_t events)
 
 	if (l->queue_n > 0) {
 		if (events & (EPOLLHUP | EPOLLERR))
-			stop(l, 0);
+			give_up_prover(l, EPIPE);
 		else
 			send_queued(l);
 		return;
@@ -215,8 +225,7 @@ static void on_prover(struct watch *w, uint32_t events)
 		return;
 	}
 	if (bad != 0 || p.size == 0) {
-		log_info("the prover is gone; ending all jobs");
-		stop(l, 0);
+		give_up_prover(l, EPIPE);
 		return;
 	}
 	act(l, bytes_of(buf, p.size), &p);

@@ -393,11 +393,14 @@ static void release(struct slot *s)
 		log_warn("slot %u: the input file cannot be emptied", s->number);
 	close_fd(&s->input);
 	close_fd(&s->tmpfs);
-	if (cgroup_remove(&s->group, h->homes) == -EBUSY) {
+	int bad = cgroup_remove(&s->group, h->homes);
+	if (bad == -EBUSY) {
 		cgroup_kill(&s->group);
 		timer_arm(h->loop, &s->tick, 5);
 		return;
 	}
+	if (bad != 0)
+		log_warn("slot %u: its cgroup cannot be removed: %s", s->number, strerror(-bad));
 	timer_disarm(&s->deadline);
 	timer_disarm(&s->tick);
 	s->state = SLOT_CLOSED;
