@@ -7,7 +7,7 @@
 static const struct option_spec options[] = {
 	{ 'l', "listen", OPT_STRING, offsetof(struct gateway_options, listen), "ADDR:PORT", "where clients connect, as 127.0.0.1:8080 or [::1]:8080" },
 	{ 'e', "enclave", OPT_STRING, offsetof(struct gateway_options, enclave), "ADDRESS", "the enclave's service: unix:PATH" },
-	{ 0, "body-max-mib", OPT_MIB, offsetof(struct gateway_options, body_max_mib), "MIB", "largest body of POST /prove (90)" },
+	{ 0, "body-max-mib", OPT_MIB, offsetof(struct gateway_options, body_max_mib), "MIB", "largest body of POST /prove (85)" },
 	{ 0, "connections-max", OPT_U64, offsetof(struct gateway_options, connections_max), "N", "connections at once (1024)" },
 	{ 0, "connections-per-address-max", OPT_U64, offsetof(struct gateway_options, connections_per_address_max), "N", "of them from one address (no limit)" },
 	{ 0, "proves-max", OPT_U64, offsetof(struct gateway_options, proves_max), "N", "prove requests at once, waiting ones included (32)" },

@@ -22,7 +22,7 @@ struct gateway_options {
 	uint64_t grace_s;                /* for requests under way at SIGTERM */
 	bool quiet;                      /* no access log */
 };
-#define GATEWAY_DEFAULTS { .body_max_mib = 90, .connections_max = 1024, .proves_max = 32, .header_s = 30, \
+#define GATEWAY_DEFAULTS { .body_max_mib = 85, .connections_max = 1024, .proves_max = 32, .header_s = 30, \
 	.body_s = 300, .prove_s = 600, .grace_s = 10 }
 
 /* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. 0 after an

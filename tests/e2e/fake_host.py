@@ -2,6 +2,7 @@
 software NSM and its messages are really decrypted (by the project's pgp_tool) and its results really signed (by
 cryptography), so an honest exchange passes every check; the hooks make it lie about one thing at a time."""
 import base64
+import contextlib
 import hashlib
 import http.server
 import json
@@ -11,7 +12,7 @@ import threading
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from enclave import PGP_TOOL
+from enclave import PGP_TOOL, ROOT
 from sim_nsm import Simulator
 
 PCR0 = "0=" + "ab" * 48
@@ -39,6 +40,19 @@ class Key:
 
 def list_digest(versions):
     return hashlib.sha256("".join(f"{v['version']} {v['sha256']}\n" for v in versions).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def flip_proxy(port, what):
+    """A proxy on loopback that changes one bit of the ciphertext ("request") or the proof ("response"); yields its port."""
+    process = subprocess.Popen(["/usr/bin/python3", ROOT / "tests/tools/tamper_proxy.py", str(port), what],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 class FakeHost:

@@ -1,0 +1,181 @@
+"""The gateway and the client commands in front of the real prover and launcher, with a prover program for tests that does
+what its input says: what test_gateway.py shows against a FakeProver holds against the real one."""
+import http.client
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import wait_for
+from enclave import PGP_TOOL, TEE_REX, Enclave, sha256
+from fake_host import flip_proxy
+from gateway import Gateway, head, prove_body
+from launcher_peer import EVIL
+
+CONFIG = """
+allow = {evil}
+slots = 4
+jobs = 2
+payload_max_mib = 48
+[recipe]
+arg = evil
+arg = {{input}}
+arg = {{output_dir}}
+crs = none
+ro = /nonexistent
+memory_mib = 64
+deadline_s = 3
+pids_max = 32
+"""
+
+
+@pytest.fixture(scope="module")
+def enclave(tmp_path_factory):
+    with Enclave(tmp_path_factory.mktemp("enclave"), CONFIG.format(evil=sha256(EVIL))) as e:
+        e.upload("1.0", EVIL)
+        yield e
+        assert e.stop() == 0
+
+
+@pytest.fixture
+def clean(enclave):
+    """Nothing is left of whatever the test did: processes, descriptors, mounts, cgroups are as before."""
+    before, _ = enclave.snapshot()
+    yield
+    wait_for(lambda: enclave.look()[0] == before, 10, f"the state of before: {before}")
+
+
+@pytest.fixture
+def gateway(build, enclave, short_dir, free_port):
+    g = Gateway(build, short_dir, free_port, enclave.socket)
+    yield g
+    assert g.stop() == 0
+
+
+@pytest.fixture
+def trust(enclave):
+    return ["--root", enclave.state / "root.pem", "--pcr", next(p for p in enclave.measured() if p.startswith("0="))]
+
+
+def prove(gateway, data, directory, trust, *options):
+    (directory / "input").write_bytes(data)
+    return subprocess.run([TEE_REX, "prove", f"http://127.0.0.1:{gateway.port}", directory / "input", "-o", directory / "proof",
+                           *trust, *options], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("extra", [0, 1, 300_000, 20_000_000])
+def test_client_through_everything(gateway, clean, trust, tmp_path, extra):
+    done = prove(gateway, b"proof 96\n" + os.urandom(extra), tmp_path, trust, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["fields"] == 3 and result["version"] == "1.0" and result["simulated"] is True
+    assert (tmp_path / "proof").read_bytes() == b"\0\0\0\3" + b"p" * 96
+
+
+@pytest.mark.parametrize("limit,status", [("60", 200), ("90", 413)])
+def test_chunked_upload(build, enclave, clean, short_dir, free_port, limit, status):
+    """Its size is not known, so the enclave is asked for room for the largest body; more than it has is refused."""
+    g = Gateway(build, short_dir, free_port, enclave.socket, "--body-max-mib", limit)
+    text = prove_body(enclave.encrypt(b"proof 96\n" + os.urandom(500_000))).encode()
+    c = http.client.HTTPConnection("127.0.0.1", g.port, timeout=30)
+    c.request("POST", "/prove", iter([text[i:i + 50_001] for i in range(0, len(text), 50_001)]), encode_chunked=True,
+              headers={"Transfer-Encoding": "chunked"})
+    assert c.getresponse().status == status
+    assert g.stop() == 0
+
+
+ENDS = [("exit 3", 422, "prover-error"), ("segv", 422, "crashed"), ("eat 200", 422, "out-of-memory"), ("hang", 504, "timed-out")]
+
+
+@pytest.mark.parametrize("act,status,code", ENDS)
+def test_ends(gateway, enclave, clean, act, status, code):
+    a = gateway.prove(enclave.encrypt(act.encode() + b"\n"))
+    assert (a.status, a.json["code"]) == (status, code), a.body
+    if code == "out-of-memory":
+        assert a.json["limit_bytes"] == 64 << 20 and a.json["peak_bytes"] % (1 << 20) == 0
+    if code == "crashed":
+        assert a.json["signal"] == 11
+
+
+def test_messages_that_do_not_decrypt(gateway, enclave, clean, tmp_path):
+    message = enclave.encrypt(b"proof 96\n" + bytes(3000))
+    gateway.prove(message[:-1]).error(400, "Failed to decrypt request payload", "bad-input")
+    gateway.prove(b"\xff" * 1000).error(400, "Failed to decrypt request payload", "bad-input")
+    gateway.prove(message[:-40] + bytes([message[-40] ^ 1]) + message[-39:]).error(400, "Failed to decrypt request payload")
+    for name in ("key", "cert", "out"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "plain").write_bytes(b"proof 96\n")
+    subprocess.run([PGP_TOOL, "genkey", tmp_path / "key"], check=True)
+    subprocess.run([PGP_TOOL, "export", tmp_path / "key", tmp_path / "cert"], check=True)
+    subprocess.run([PGP_TOOL, "encrypt", tmp_path / "cert", tmp_path / "plain", tmp_path / "out"], check=True)
+    assert gateway.prove((tmp_path / "out").read_bytes()).json["code"] == "unknown-key"
+
+
+def test_versions(gateway, enclave, clean):
+    message = enclave.encrypt(b"proof 96\n")
+    assert gateway.prove(message, x_aztec_version="1.0").status == 200
+    a = gateway.prove(message, x_aztec_version="9.9")
+    assert (a.status, a.json["code"]) == (400, "unknown-version") and "9.9" in a.json["detail"]
+    h = gateway.get("/health").json
+    assert h["available_versions"] == ["1.0"] and h["bb_hashes"] == [{"version": "1.0", "sha256": sha256(EVIL)}]
+
+
+def test_a_message_bound_to_another_binary(gateway, enclave, clean):
+    a = gateway.prove(enclave.encrypt(b"proof 96\n", "bb-sha256=" + "00" * 32))
+    assert (a.status, a.json["code"]) == (409, "version-mismatch")
+
+
+def jobs(gateway):
+    return gateway.get("/health").json["runtime"]["jobs_running"]
+
+
+def test_a_client_that_leaves_ends_its_job(gateway, enclave, clean):
+    body = prove_body(enclave.encrypt(b"sleep 2500\n")).encode()
+    s = gateway.connect()
+    s.sendall(head("POST", "/prove", f"Content-Length: {len(body)}") + body)
+    wait_for(lambda: jobs(gateway) == 1, what="job running")
+    began = time.monotonic()
+    s.close()
+    wait_for(lambda: jobs(gateway) == 0, what="job gone")
+    assert time.monotonic() - began < 1
+
+
+def test_attest_and_prove_refuse_a_wrong_pcr(gateway, enclave, clean, tmp_path):
+    wrong = ["--root", enclave.state / "root.pem", "--pcr", "0=" + "12" * 48]
+    done = prove(gateway, b"proof 96\n", tmp_path, wrong)
+    assert done.returncode == 1 and "pcr-mismatch" in done.stderr and not (tmp_path / "proof").exists()
+    assert jobs(gateway) == 0
+
+
+@pytest.mark.parametrize("what", ["request", "response"])
+def test_a_man_in_the_middle(gateway, clean, trust, tmp_path, what):
+    with flip_proxy(gateway.port, what) as port:
+        (tmp_path / "input").write_bytes(b"proof 96\n")
+        done = subprocess.run([TEE_REX, "prove", f"http://127.0.0.1:{port}", tmp_path / "input", "-o", tmp_path / "proof", *trust],
+                              capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and ("bad-input" if what == "request" else "bad-signature") in done.stderr
+    assert not (tmp_path / "proof").exists()
+
+
+def test_many_at_once(gateway, enclave, clean):
+    """More than the enclave has room for: each has its turn (and ends without a proof, 422) or a 429, none gets lost, and
+    questions are answered."""
+    message = enclave.encrypt(b"sleep 300\n")
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(gateway.prove(message).status)) for _ in range(12)]
+    for t in threads:
+        t.start()
+    assert gateway.get("/attestation").status == 200
+    for t in threads:
+        t.join()
+    assert len(statuses) == 12 and set(statuses) == {422, 429}, statuses
+    assert gateway.prove(enclave.encrypt(b"proof 96\n")).status == 200
+
+
+def test_nonces_reach_the_document(gateway, trust, tmp_path):
+    done = subprocess.run([TEE_REX, "attest", f"http://127.0.0.1:{gateway.port}", "--json", "--nonce", "ab" * 20, *trust],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["nonce"] == "ab" * 20
