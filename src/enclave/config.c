@@ -20,7 +20,8 @@ struct parser {
 	unsigned line;
 	const char *section;
 	unsigned seen[KEYS_MAX];                 /* line of each key, 0 = not given */
-	enum guard_policy all_guards;
+	enum guard_policy all_guards;            /* when all_given */
+	bool all_given;
 	struct err *err;
 };
 
@@ -257,7 +258,7 @@ static int read_policy(struct parser *p, const struct key *k, struct bytes value
 	else
 		return refuse(p, k, value, "\"require\" or \"degrade\" is allowed");
 	if (strcmp(k->name, "all") == 0)
-		p->all_guards = policy;
+		p->all_guards = policy, p->all_given = true;
 	else
 		*AT(p, k, enum guard_policy) = policy;
 	return 0;
@@ -454,9 +455,12 @@ static int check_whole(struct parser *p)
 	if (c->versions_max < c->version_count)
 		return fail(p->err, 0, "%s: %u versions are listed but versions_max = %u are allowed", p->file,
 		            c->version_count, c->versions_max);
+	/* beside a simulated NSM nothing is protected that a missing guard could lose; elsewhere it must be asked for */
+	enum guard_policy others = p->all_given ? p->all_guards :
+	                           c->nsm == CONFIG_NSM_SIMULATED_SOCKET ? GUARD_DEGRADE : GUARD_REQUIRE;
 	for (size_t i = 0; i < KEY_COUNT; i++)
-		if (keys[i].section == sections[1] && keys[i].size != 0 && p->seen[i] == 0)
-			*AT(p, &keys[i], enum guard_policy) = p->all_guards;
+		if (strcmp(keys[i].section, ISOLATION) == 0 && keys[i].size != 0 && p->seen[i] == 0)
+			*AT(p, &keys[i], enum guard_policy) = others;
 	struct recipe_command expanded;
 	if (!recipe_expand(&c->recipe, c->recipe.threads, &expanded))
 		return fail(p->err, 0, "%s: the arguments and environment of [recipe] are longer than %d bytes", p->file, JOB_TEXT_MAX);
@@ -465,7 +469,7 @@ static int check_whole(struct parser *p)
 
 int config_parse(struct bytes text, const char *file, struct config *ret, struct err *err)
 {
-	struct parser p = { .c = ret, .file = file, .section = "", .all_guards = GUARD_REQUIRE, .err = err };
+	struct parser p = { .c = ret, .file = file, .section = "", .err = err };
 
 	config_defaults(ret);
 	if (text.n > CONFIG_FILE_MAX)

@@ -108,6 +108,25 @@ static void every_key_is_read(void **state)
 	assert_null(cmd.envp[6]);
 }
 
+static void guards_are_required_unless_simulated(void **state)
+{
+	(void)state;
+	static const struct { const char *text; enum guard_policy uid, memory; } rows[] = {
+		{ "", GUARD_REQUIRE, GUARD_REQUIRE },
+		{ "nsm = device", GUARD_REQUIRE, GUARD_REQUIRE },
+		{ "nsm = simulated-socket", GUARD_DEGRADE, GUARD_DEGRADE },
+		{ "nsm = simulated-socket\n[isolation]\nuid = require", GUARD_REQUIRE, GUARD_DEGRADE },
+		{ "nsm = simulated-socket\n[isolation]\nall = require", GUARD_REQUIRE, GUARD_REQUIRE },
+		{ "[isolation]\nmemory = degrade", GUARD_REQUIRE, GUARD_DEGRADE },
+		{ "[isolation]\nmemory = require\nall = degrade", GUARD_DEGRADE, GUARD_REQUIRE },
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		assert_int_equal(parse(rows[i].text), 0);
+		assert_int_equal(c.policy[GUARD_UID], rows[i].uid);
+		assert_int_equal(c.policy[GUARD_MEMORY], rows[i].memory);
+	}
+}
+
 static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 {
 	(void)state;
@@ -306,6 +325,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_means_chonk),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(guards_are_required_unless_simulated),
 		cmocka_unit_test(what_is_wrong_is_said_with_what_is_allowed),
 		cmocka_unit_test(lists_lines_and_files_are_bounded),
 		cmocka_unit_test(the_policy_text_is_sorted),
