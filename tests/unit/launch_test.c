@@ -83,7 +83,7 @@ static void what_is_left_over_is_text_or_wrong(void **state)
 		uint8_t buf[LAUNCH_MESSAGE_MAX];
 		struct launch_message m;
 		struct bytes whole = put(&samples[i], buf);
-		bool has_text = samples[i].kind == LAUNCH_FAILED || samples[i].kind == LAUNCH_ENDED;
+		bool has_text = samples[i].kind == LAUNCH_FAILED || samples[i].kind == LAUNCH_ENDED || samples[i].kind == LAUNCH_READY;
 		buf[whole.n] = 'x';
 		assert_int_equal(launch_parse(bytes_of(buf, whole.n + 1), &m), has_text);
 	}
@@ -95,7 +95,7 @@ static void bounds_are_kept(void **state)
 	uint8_t buf[LAUNCH_MESSAGE_MAX];
 	struct launch_message m;
 	static const uint8_t bad[][3] = {
-		{ 0, 0, 0 }, { 9, 0, 0 }, { 255, 0, 0 },                     /* kinds */
+		{ 0, 0, 0 }, { LAUNCH_READY + 1, 0, 0 }, { 255, 0, 0 },      /* kinds */
 		{ LAUNCH_FAILED, 0, OUTCOME_OK },                            /* a failure that is none */
 		{ LAUNCH_FAILED, 0, OUTCOME_COUNT }, { LAUNCH_FAILED, 0, 255 },
 		{ LAUNCH_FAILED, LAUNCH_SLOTS_MAX, OUTCOME_BUSY }, { LAUNCH_FAILED, 255, OUTCOME_BUSY },
@@ -112,7 +112,7 @@ static void bounds_are_kept(void **state)
 
 	/* a longer one is cut when written, so the longest message fits its buffer */
 	static const uint8_t lot[LAUNCH_MESSAGE_MAX] = { 0 };
-	m = samples[8];
+	m = (struct launch_message){ .kind = LAUNCH_ENDED, .how = OUTCOME_OK };
 	m.text = BYTES_ARRAY(lot);
 	struct bytes packet = put(&m, buf);
 	assert_true(launch_parse(packet, &m));
