@@ -109,7 +109,7 @@ static enum x509_result get_extension(struct reader *list, struct x509 *c, struc
 	if (list->bad || !reader_done(&r))
 		return X509_BAD_EXTENSION;
 	if (bytes_equal(*ret_oid, BYTES_ARRAY(oid_basic_constraints)))
-		return der_well_formed(value) && get_basic_constraints(value, c) ? X509_OK : X509_BAD_EXTENSION;
+		return get_basic_constraints(value, c) ? X509_OK : X509_BAD_EXTENSION;
 	if (bytes_equal(*ret_oid, BYTES_ARRAY(oid_key_usage)))
 		return get_key_usage(value, c) ? X509_OK : X509_BAD_EXTENSION;
 	return critical ? X509_CRITICAL_EXTENSION : X509_OK;

@@ -305,6 +305,22 @@ static void unusable_policies_are_refused(void **state)
 	assert_int_equal(teerex_verify(doc.p, doc.n, &p, &result), TEEREX_POLICY_BAD_ROOT);
 	assert_int_equal(result.simulated, 1);
 
+	/* self-issued is not enough: it must be an authority, and allowed to sign certificates */
+	static const struct { bool ca; unsigned key_usage; bool usable; } roots[] = {
+		{ true, X509_KEY_CERT_SIGN, true }, { true, X509_DIGITAL_SIGNATURE | X509_CRL_SIGN, false }, { true, 0, false },
+		{ false, X509_KEY_CERT_SIGN, false },
+	};
+	struct p384 *key = p384_generate();
+	for (size_t i = 0; i < COUNT(roots); i++) {
+		struct x509_template t = { .common_name = "r", .not_after_s = 1, .ca = roots[i].ca, .path_len = X509_NO_PATH_LEN,
+		                           .key_usage = roots[i].key_usage, .serial = BYTES_LIT("1") };
+		uint8_t der[X509_ISSUED_MAX];
+		struct writer w = writer_of(der, sizeof der);
+		assert_true(x509_make_root(key, &t, &w));
+		assert_int_equal(chain_root_usable(writer_bytes(&w)), roots[i].usable);
+	}
+	p384_free(key);
+
 	struct teerex_policy empty = { .now_ms = production_ms };
 	assert_int_equal(teerex_verify(NULL, 0, &empty, &result), TEEREX_COSE_TRUNCATED);
 }

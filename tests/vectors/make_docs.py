@@ -11,288 +11,22 @@ be written wrongly, and the good documents are checked with cryptography and cbo
 Besides NAME.bin it writes manifest.json (for people and Python), cases.txt (the same for C), the roots and the
 policy files."""
 import base64
-import calendar
 import hashlib
-import hmac
 import json
 import pathlib
 import struct
 import sys
-import time
 
 import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-# --- keys and signatures ---------------------------------------------------------------------
-
-N384 = int("ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf"
-           "581a0db248b0a77aecec196accc52973", 16)
-
-
-def key(name):
-    return 1 + int.from_bytes(hashlib.sha512(b"TEE-Rex test key " + name.encode()).digest(), "big") % (N384 - 1)
-
-
-def public(d, curve=ec.SECP384R1()):
-    n = ec.derive_private_key(d, curve).public_key().public_numbers()
-    size = (curve.key_size + 7) // 8
-    return b"\4" + n.x.to_bytes(size, "big") + n.y.to_bytes(size, "big")
-
-
-def nonces_rfc6979(d, digest, name):
-    def mac(k, *parts):
-        return hmac.new(k, b"".join(parts), name).digest()
-    size = hashlib.new(name).digest_size
-    z = int.from_bytes(digest[:48], "big") % N384
-    seed = d.to_bytes(48, "big") + z.to_bytes(48, "big")
-    v, k = b"\1" * size, b"\0" * size
-    k = mac(k, v, b"\0", seed)
-    v = mac(k, v)
-    k = mac(k, v, b"\1", seed)
-    v = mac(k, v)
-    while True:
-        t = b""
-        while len(t) < 48:
-            v = mac(k, v)
-            t += v
-        c = int.from_bytes(t[:48], "big")
-        if 0 < c < N384:
-            yield c
-        k = mac(k, v, b"\0")
-        v = mac(k, v)
-
-
-def sign_pair(d, message, name="sha384"):
-    digest = hashlib.new(name, message).digest()
-    z = int.from_bytes(digest[:48], "big")
-    for k in nonces_rfc6979(d, digest, name):
-        r = int.from_bytes(public(k)[1:49], "big") % N384
-        s = pow(k, -1, N384) * (z + r * d) % N384
-        if r and s:
-            return r, s
-
-
-def raw(pair):
-    return pair[0].to_bytes(48, "big") + pair[1].to_bytes(48, "big")
-
-
-# --- DER -------------------------------------------------------------------------------------
-
-def tlv(tag, *contents):
-    body = b"".join(contents)
-    n = len(body)
-    if n < 0x80:
-        return bytes([tag, n]) + body
-    size = (n.bit_length() + 7) // 8
-    return bytes([tag, 0x80 | size]) + n.to_bytes(size, "big") + body
-
-
-def seq(*c):
-    return tlv(0x30, *c)
-
-
-def integer(v):
-    return tlv(2, v.to_bytes(v.bit_length() // 8 + 1, "big", signed=True))
-
-
-def oid(dotted):
-    first, second, *rest = (int(p) for p in dotted.split("."))
-    out = bytes([first * 40 + second])
-    for p in rest:
-        group = [p & 127]
-        while p > 127:
-            p >>= 7
-            group.append(128 | p & 127)
-        out += bytes(reversed(group))
-    return tlv(6, out)
-
-
-def bits(body, unused=0):
-    return tlv(3, bytes([unused]) + body)
-
-
-def name_of(cn):
-    return seq(tlv(0x31, seq(oid("2.5.4.6"), tlv(0x13, b"US"))), tlv(0x31, seq(oid("2.5.4.3"), tlv(0x0c, cn.encode()))))
-
-
-def seconds(text):
-    return calendar.timegm(time.strptime(text, "%Y-%m-%d %H:%M:%S"))
-
-
-def utc_time(s):
-    t = time.gmtime(s)
-    return tlv(0x17, time.strftime("%y%m%d%H%M%SZ", t).encode()) if t.tm_year < 2050 else \
-        tlv(0x18, time.strftime("%Y%m%d%H%M%SZ", t).encode())
-
-
-def extension(number, value, critical=False):
-    return seq(oid(number), tlv(1, b"\xff") if critical else b"", tlv(4, value))
-
-
-BASIC, USAGE, NAMES, EKU = "2.5.29.19", "2.5.29.15", "2.5.29.30", "2.5.29.37"
-CERT_SIGN, DIGITAL_SIGNATURE, CRL_SIGN = 5, 0, 6
-SHA384_ECDSA, SHA256_ECDSA, SHA512_ECDSA = "1.2.840.10045.4.3.3", "1.2.840.10045.4.3.2", "1.2.840.10045.4.3.4"
-
-
-def basic(ca, path_len=None):
-    return seq(tlv(1, b"\xff") if ca else b"", integer(path_len) if path_len is not None else b"")
-
-
-def usage(*numbers):
-    v = sum(0x80 >> n for n in numbers)
-    unused = 0
-    while not v >> unused & 1:
-        unused += 1
-    return bits(bytes([v]), unused)
-
-
-def ec_key(point, curve="1.3.132.0.34"):
-    return seq(seq(oid("1.2.840.10045.2.1"), oid(curve)), bits(point))
-
-
-NOW_S = seconds("2026-01-01 12:00:00")
-NOW = NOW_S * 1000
-HOUR, DAY, YEAR = 3600, 86400, 31536000
-
-
-class Cert:
-    """A certificate to be; every part can be replaced before der() signs it."""
-
-    def __init__(self, cn, signer=None, issuer_cn=None, ca=False, path_len=None, key_usage=None, since=None, until=None):
-        self.cn, self.d = cn, key(cn)
-        self.signer = signer if signer is not None else self.d
-        self.version = tlv(0xa0, integer(2))
-        self.serial = integer(int.from_bytes(hashlib.sha256(cn.encode()).digest()[:15], "big"))
-        self.algorithm = self.outer_algorithm = seq(oid(SHA384_ECDSA))
-        self.issuer, self.subject = name_of(issuer_cn or cn), name_of(cn)
-        self.since, self.until = utc_time(since), utc_time(until)
-        self.spki = ec_key(public(self.d))
-        self.extensions = [extension(BASIC, basic(ca, path_len), True)]
-        if key_usage is not None:
-            self.extensions.append(extension(USAGE, usage(*key_usage), True))
-        self.hash = "sha384"
-        self.signature = None             # pair -> contents of the bit string
-        self.finish = lambda der: der     # last changes to the whole
-
-    def tbs(self):
-        ext = tlv(0xa3, seq(*self.extensions)) if self.extensions else b""
-        return seq(self.version, self.serial, self.algorithm, self.issuer, seq(self.since, self.until),
-                   self.subject, self.spki, ext)
-
-    def der(self):
-        tbs = self.tbs()
-        pair = sign_pair(self.signer, tbs, self.hash)
-        signature = self.signature(pair) if self.signature else bits(seq(integer(pair[0]), integer(pair[1])))
-        return self.finish(seq(tbs, self.outer_algorithm, signature))
-
-
-class Chain:
-    """root -> zonal (path length 1) -> instance (0) -> leaf, as the hardware has it."""
-
-    def __init__(self):
-        ca = (DIGITAL_SIGNATURE, CERT_SIGN, CRL_SIGN)
-        self.root = Cert("test-root", ca=True, key_usage=ca,
-                         since=seconds("2020-01-01 00:00:00"), until=seconds("2049-12-31 23:59:59"))
-        self.zonal = Cert("zonal.test", self.root.d, "test-root", ca=True, path_len=1, key_usage=ca,
-                          since=NOW_S - 3 * DAY, until=NOW_S + 3 * DAY)
-        self.instance = Cert("i-0123456789abcdef0.test", self.zonal.d, "zonal.test", ca=True, path_len=0,
-                             key_usage=(CERT_SIGN,), since=NOW_S - 4 * HOUR, until=NOW_S + 20 * HOUR)
-        self.leaf = Cert("i-0123456789abcdef0-enc0123456789abcdef.test", self.instance.d, "i-0123456789abcdef0.test",
-                         key_usage=(DIGITAL_SIGNATURE, 1), since=NOW_S - HOUR, until=NOW_S + 2 * HOUR)
-
-    def bundle(self):
-        return [c.der() for c in (self.root, self.zonal, self.instance)]
-
-
-ROOT_DER = Chain().root.der()
-
-# --- CBOR ------------------------------------------------------------------------------------
-
-
-def head(major, n, size=None):
-    """size: bytes of the argument, for heads longer than they need be."""
-    if size is None:
-        size = 0 if n < 24 else 1 if n < 256 else 2 if n < 65536 else 4 if n < 2**32 else 8
-    if size == 0:
-        return bytes([major << 5 | n])
-    return bytes([major << 5 | {1: 24, 2: 25, 4: 26, 8: 27}[size]]) + n.to_bytes(size, "big")
-
-
-def bstr(b, size=None):
-    return head(2, len(b), size) + b
-
-
-def tstr(s, size=None):
-    b = s.encode() if isinstance(s, str) else s
-    return head(3, len(b), size) + b
-
-
-def chunked(major, b):
-    """The same string with an indefinite length, in two chunks."""
-    h = len(b) // 2
-    return bytes([major << 5 | 31]) + head(major, h) + b[:h] + head(major, len(b) - h) + b[h:] + b"\xff"
-
-
-NULL = b"\xf6"
-
-
-def pcr_value(i):
-    return hashlib.sha384(b"test PCR %d" % i).digest() if i in (0, 1, 2, 4, 8) else bytes(48)
-
-
-PCRS = {i: pcr_value(i) for i in range(16)}
-NONCE = bytes(range(32))
-PUBLIC_KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n(test)\n-----END PGP PUBLIC KEY BLOCK-----\n"
-USER_DATA = b'{"versions":[{"version":"5.0.0","sha256":"' + b"ab" * 32 + b'"}],"epoch":5}'
-ES384 = bytes.fromhex("a1013822")
-
-
-def pcr_map(pcrs):
-    return head(5, len(pcrs)) + b"".join(head(0, i) + bstr(v) for i, v in pcrs.items())
-
-
-class Doc:
-    """A document to be. fields holds encoded values by key, in order."""
-
-    def __init__(self, chain=None):
-        c = self.chain = chain or Chain()
-        self.key = c.leaf.d
-        self.fields = {
-            "module_id": tstr("i-0123456789abcdef0-enc0123456789abcdef"),
-            "digest": tstr("SHA384"),
-            "timestamp": head(0, NOW - 1000),
-            "pcrs": pcr_map(PCRS),
-            "certificate": bstr(c.leaf.der()),
-            "cabundle": cbor2.dumps(c.bundle()),
-            "public_key": bstr(PUBLIC_KEY),
-            "user_data": bstr(USER_DATA),
-            "nonce": bstr(NONCE),
-        }
-        self.protected = bstr(ES384)                 # as in the message
-        self.protected_signed = None                 # as signed, when it differs
-        self.unprotected = b"\xa0"
-        self.payload_item = bstr
-        self.signature_item = lambda pair: bstr(raw(pair))
-        self.array = head(4, 4)
-        self.after = b""
-        self.context = tstr("Signature1")
-        self.external = b"\x40"
-        self.hash = "sha384"
-        self.payload = None                          # replaces the map of fields
-        self.after_signing = lambda b: b             # changes to the payload that nobody signed
-
-    def map(self):
-        return head(5, len(self.fields)) + b"".join(tstr(k) + v for k, v in self.fields.items())
-
-    def encode(self):
-        payload = self.payload if self.payload is not None else self.map()
-        tbs = head(4, 4) + self.context + (self.protected_signed or self.protected) + self.external + bstr(payload)
-        pair = sign_pair(self.key, tbs, self.hash)
-        return (self.array + self.protected + self.unprotected + self.payload_item(self.after_signing(payload)) +
-                self.signature_item(pair) + self.after)
-
+from attest_writer import (
+    BASIC, CERT_SIGN, CRL_SIGN, DAY, DIGITAL_SIGNATURE, EKU, ES384, HOUR, N384, NAMES, NONCE, NOW, NOW_S, NULL, PCRS, PUBLIC_KEY,
+    ROOT_DER, SHA256_ECDSA, SHA384_ECDSA, SHA512_ECDSA, USAGE, USER_DATA, YEAR, Cert, Chain, Doc, basic, bits, bstr, chunked,
+    ec_key, extension, head, integer, key, name_of, oid, pcr_map, pcr_value, public, raw, seconds, seq, sign_pair, tlv, tstr,
+    usage, utc_time)
 
 # --- the list ----------------------------------------------------------------------------------
 
@@ -725,6 +459,8 @@ def certificates():
     cert("key-rsa", "cert-bad-key", "an RSA key", spki=seq(
         seq(oid("1.2.840.113549.1.1.1"), b"\5\0"), bits(seq(integer(key("rsa") * key("rsa2") | 1), integer(65537)))))
     cert("key-ed25519", "cert-bad-key", "an Ed25519 key", spki=seq(seq(oid("1.3.101.112")), bits(bytes(range(32)))))
+    cert("key-curve-name", "cert-bad-key", "a P-384 point under the name of another curve", change=lambda c: setattr(
+        c, "spki", ec_key(public(c.d), "1.3.132.0.35")))
     cert("key-compressed", "cert-bad-key", "a compressed point", change=lambda c: setattr(
         c, "spki", ec_key(bytes([2 + (public(c.d)[-1] & 1)]) + public(c.d)[1:49])))
     cert("key-explicit-curve", "cert-bad-key", "curve parameters instead of the curve's name", change=lambda c: setattr(
@@ -740,6 +476,7 @@ def certificates():
     cert("time-fraction", "cert-bad-time", "a date with fractions", until=tlv(0x18, b"20261231235959.5Z"))
     cert("time-month-13", "cert-bad-time", "month 13", until=tlv(0x17, b"261331235959Z"))
     cert("time-february-30", "cert-bad-time", "February 30", until=tlv(0x17, b"270230235959Z"))
+    cert("time-february-29", "cert-bad-time", "February 29 of a year without one", until=tlv(0x17, b"270229235959Z"))
     cert("time-hour-24", "cert-bad-time", "hour 24", until=tlv(0x17, b"261231240000Z"))
     cert("time-text", "cert-bad-time", "a date in a text string", until=tlv(0x0c, b"261231235959Z"))
     cert("time-sign", "cert-bad-time", "a sign among the digits", until=tlv(0x17, b"26123123595-Z"))
@@ -749,7 +486,18 @@ def certificates():
     form("negative", "r is negative", lambda p: bits(seq(integer(-p[0]), integer(p[1]))))
     form("zero", "r is zero", lambda p: bits(seq(integer(0), integer(p[1]))))
     form("large", "s has 49 bytes", lambda p: bits(seq(integer(p[0]), integer(p[1] + (1 << 384)))))
-    form("padded", "r has a needless zero (BER)", lambda p: bits(seq(tlv(2, b"\0" + integer(p[0])[2:]), integer(p[1]))))
+    form("minus-one", "r is -1", lambda p: bits(seq(integer(-1), integer(p[1]))))
+    form("empty", "r has no bytes", lambda p: bits(seq(tlv(2), integer(p[1]))))
+
+    def short_r(c):
+        """A serial number with which r needs no leading zero, so that one is too many."""
+        c.serial = integer(next(i for i in range(1, 99) if not sign_with_serial(c, i)[0] >> 383))
+        c.signature = lambda p: bits(seq(tlv(2, b"\0" + p[0].to_bytes(48, "big")), integer(p[1])))
+
+    def sign_with_serial(c, i):
+        c.serial = integer(i)
+        return sign_pair(c.signer, c.tbs(), c.hash)
+    cert("signature-padded", "cert-bad-signature-form", "r has a needless zero (BER)", change=short_r)
     form("three", "a third number", lambda p: bits(seq(integer(p[0]), integer(p[1]), integer(1))))
     form("raw", "r and s without DER", lambda p: bits(raw(p)))
     form("unused-bits", "a bit string that does not end at a byte", lambda p: bits(seq(integer(p[0]), integer(p[1])), 1))
@@ -773,6 +521,7 @@ def certificates():
     extend("usage-no-bits", bad, "key usage without a bit", extension(USAGE, bits(b""), True), instead=True)
     extend("usage-trailing-zeros", bad, "key usage with trailing zero bits (BER)", extension(USAGE, bits(b"\x80\0"), True), instead=True)
     extend("usage-unused-set", bad, "key usage with a bit set among the unused", extension(USAGE, bits(b"\x81", 7), True), instead=True)
+    extend("usage-unused-39", bad, "key usage with 39 unused bits in one byte", extension(USAGE, bits(b"\x80", 39), True), instead=True)
     extend("no-value", bad, "an extension without a value", seq(oid("1.3.6.1.4.1.99999.1")))
     critical = "cert-critical-extension"
     extend("critical-unknown", critical, "an unknown critical extension", extension("1.3.6.1.4.1.99999.1", b"\5\0", True))
@@ -893,6 +642,8 @@ def policies():
     case("pcr-mismatch-second", "pcr-mismatch", "PCR0 right, PCR4 wrong", doc(), pcr=(PCR0, "4=" + "11" * 48))
     case("pcr-mismatch-zero", "pcr-mismatch", "PCR3 set where zeros are wanted (no role)",
          doc(field("pcrs", pcr_map({**PCRS, 3: b"\x11" * 48}))), pcr=(PCR0, "3=" + zeros))
+    case("pcr-mismatch-31", "pcr-mismatch", "the last register there is",
+         doc(field("pcrs", pcr_map({**PCRS, 31: b"\x11" * 48}))), pcr=(PCR0, "31=" + zeros))
     case("pcr-missing", "pcr-missing", "PCR16 asked for, not locked, so not listed", doc(), pcr=(PCR0, "16=" + zeros))
     case("pcr-policy-mismatch", "pcr-mismatch", "none of the file's sets", doc(), pcr=(), policy="others.policy")
     case("pcr-expired", "pcr-expired", "the one matching set ended a second ago", doc(), pcr=(), policy="expired.policy")
