@@ -41,6 +41,7 @@ struct group {
 	unsigned ready_tries;
 	enum phase phase;
 	int result;
+	bool blamed_signal;                      /* why tells of a death by signal */
 	struct err why;                          /* of result */
 	char dir[PATH_MAX / 2], socket[PATH_MAX / 2 + 16], config[PATH_MAX / 2 + 16];
 	int dir_lock;
@@ -193,12 +194,16 @@ static void on_child_exit(struct child *c, int status)
 	while (strcmp(role_name[role], c->name) != 0)
 		role++;
 	struct group *g = CONTAINER_OF(c - role, struct group, child);
-	if (g->phase == RUNNING) {
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM;
+	/* The prover ends when the launcher does, and its end may be seen first: a death by a signal that we did not
+	 * send explains the others. */
+	if (g->phase == RUNNING || (killed && g->result < 0 && !g->blamed_signal && g->phase == STOPPING)) {
 		if (WIFSIGNALED(status))
 			g->result = fail(&g->why, 0, "%s was killed by signal %d (%s)", c->name, WTERMSIG(status),
 			                 strsignal(WTERMSIG(status)));
 		else
 			g->result = fail(&g->why, 0, "%s ended with status %d", c->name, WEXITSTATUS(status));
+		g->blamed_signal = WIFSIGNALED(status);
 		enter(g, STOPPING);
 	} else if (g->phase == DRAINING && !child_running(&g->child[PROVER]) && !child_running(&g->child[GATEWAY])) {
 		enter(g, STOPPING);

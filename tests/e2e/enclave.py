@@ -102,37 +102,39 @@ class Enclave:
         """What must not change by serving: processes, descriptors, cgroups, mounts and memory files. Taken when two looks
         in a row agree, because what an earlier exchange held may just be going."""
         deadline, last = time.monotonic() + 10, None
-        while (now := self.look())[0] != last and time.monotonic() < deadline:
-            last = now[0]
+        while (now := self.look()) != last and time.monotonic() < deadline:
+            last = now
             time.sleep(0.1)
         return now
 
     def look(self):
-        processes, descriptors = self.descendants(), {}
+        processes, descriptors, memory = self.descendants(), {}, 0
         for pid, name in processes.items():
+            descriptors[name] = 0
             try:
-                descriptors[name] = len(os.listdir(f"/proc/{pid}/fd"))
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    descriptors[name] += 1
+                    if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:"):
+                        memory += os.stat(f"/proc/{pid}/fd/{fd}").st_size
             except FileNotFoundError:
                 descriptors[name] = -1                 # just ended: the next look will differ
         launcher = next(pid for pid, name in processes.items() if name == "tee-rex-launche")
         mounts = pathlib.Path(f"/proc/{launcher}/mountinfo").read_text().splitlines()
         cgroups = [str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob(f"tee-rex-{launcher}*/*") if p.is_dir()]
-        shmem = next(line for line in pathlib.Path("/proc/meminfo").read_text().splitlines() if line.startswith("Shmem:"))
         return {
             "processes": sorted(processes.values()),
             "descriptors": descriptors,
+            "memory files": memory,
             "mounts": len(mounts),
             "cgroups": sorted(cgroups),
-        }, int(shmem.split()[1])
+        }
 
     def settled(self, before, seconds=10):
-        """Waits until the snapshot is as before (closing a slot takes a moment), and asserts that it is."""
+        """Waits until all is as before (closing a slot takes a moment), and asserts that it is."""
         deadline = time.monotonic() + seconds
-        while (now := self.look())[0] != before[0] and time.monotonic() < deadline:
+        while (now := self.look()) != before and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert now[0] == before[0]
-        # other programs use memory files too: a leaked payload here would be megabytes
-        assert now[1] - before[1] < 1024, f"{now[1] - before[1]} KiB of memory files more than before"
+        assert now == before
 
     def rss_kib(self, name):
         text = pathlib.Path(f"/proc/{self.pid_of(name)}/status").read_text()

@@ -455,6 +455,14 @@ def test_keys_rotate_and_the_predecessor_is_kept_for_a_while(tmp_path):
         assert e.prove(e.encrypt(b"proof 64\n"))[0] == "ok"
 
 
+def test_the_service_is_sealed(enclave):
+    status = dict(line.split(":\t") for line in open(f"/proc/{enclave.pid_of('tee-rex-prover')}/status").read().splitlines())
+    assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+    for sets in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[sets], 16) == 0
+    assert status["Uid"].split()[0] != "0"
+
+
 # --- the group ------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@
 #include "enclave/config.h"
 #include "enclave/prover/service.h"
 #include "linux/listen_fds.h"
+#include "linux/seal.h"
 
 #include <signal.h>
 #include <string.h>
@@ -150,6 +151,17 @@ static int open_nsm(const struct listen_fds *fds, struct err *err)
 	return nsm_from_socket(&prover.nsm, fd, err);
 }
 
+/* From here on nothing new can be opened, started or connected to. */
+static int seal(struct err *err)
+{
+	struct seal_report r;
+	int ret = seal_service(&r, err);
+	if (ret == 0)
+		log_info("sealed: no capabilities, seccomp=%s landlock=%s", r.seccomp ? "yes" : "NO (not in this kernel)",
+		         r.landlock ? "yes" : "NO (not in this kernel)");
+	return ret;
+}
+
 static int start(const char *config_path, struct err *err)
 {
 	struct listen_fds fds;
@@ -196,7 +208,7 @@ static int start(const char *config_path, struct err *err)
 	ret = watch_signals(err);
 	if (ret == 0)
 		ret = link_start(&prover.link, &prover.loop, launcher_fd, err);
-	return ret;
+	return ret < 0 ? ret : seal(err);
 }
 
 int main(int argc, char **argv)

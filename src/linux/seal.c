@@ -1,0 +1,147 @@
+#include "linux/seal.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+/* --- capabilities, limits -------------------------------------------------------------------------------- */
+
+static int drop_capabilities(struct err *err)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { 0 };
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL)
+		return fail(err, errno, "clear ambient capabilities");
+	return syscall(SYS_capset, &head, none) != 0 ? fail(err, errno, "drop capabilities") : 0;
+}
+
+static int no_core_no_children(struct err *err)
+{
+	/* one byte: see sandbox_limits() */
+	const struct rlimit core = { 1, 1 }, none = { 0, 0 };
+	if (setrlimit(RLIMIT_CORE, &core) != 0 || setrlimit(RLIMIT_NPROC, &none) != 0)
+		return fail(err, errno, "set resource limits");
+	return 0;
+}
+
+/* --- landlock: a rule set that handles every access and allows none --------------------------------------- */
+
+/* landlock(7); numbers of our own, because the headers of older systems know fewer. */
+struct ruleset { uint64_t handled_fs, handled_net, scoped; };
+enum { LANDLOCK_VERSION_FLAG = 1 };
+
+int seal_landlock(bool *ret_given, struct err *err)
+{
+	/* rights of each ABI from 1 on; later ABIs have at least those of the last one here */
+	static const uint64_t fs_rights[] = { 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION_FLAG);
+	*ret_given = false;
+	if (abi < 1)
+		return 0;
+	size_t last = sizeof fs_rights / sizeof fs_rights[0];
+	struct ruleset r = { .handled_fs = fs_rights[((size_t)abi < last ? (size_t)abi : last) - 1] };
+	size_t size = sizeof r.handled_fs;
+	if (abi >= 4) {
+		r.handled_net = 3;                       /* bind and connect */
+		size = offsetof(struct ruleset, scoped);
+	}
+	if (abi >= 6) {
+		r.scoped = 3;                            /* abstract sockets, signals */
+		size = sizeof r;
+	}
+	CLEANUP(close_fd) int fd = (int)syscall(SYS_landlock_create_ruleset, &r, size, 0);
+	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) != 0)
+		return fail(err, errno, "enter landlock");
+	*ret_given = true;
+	return 0;
+}
+
+/* --- system calls -------------------------------------------------------------------------------------------- */
+
+#if defined __x86_64__
+#define FILTER_ARCH AUDIT_ARCH_X86_64
+#elif defined __aarch64__
+#define FILTER_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+static const unsigned allowed[] = {
+	/* descriptors it holds, gets by accept or SCM_RIGHTS, or makes in memory */
+	SYS_read, SYS_write, SYS_pread64, SYS_close, SYS_fstat, SYS_newfstatat, SYS_lseek, SYS_fcntl, SYS_memfd_create,
+	SYS_ftruncate, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg, SYS_shutdown,
+	/* waiting, time */
+	SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_clock_gettime, SYS_gettimeofday, SYS_clock_nanosleep,
+	SYS_restart_syscall, SYS_futex, SYS_sched_yield,
+#ifdef __x86_64__
+	SYS_epoll_wait, SYS_poll, SYS_time,
+#endif
+	/* memory */
+	SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mprotect, SYS_mlock, SYS_mlock2, SYS_munlock,
+	/* itself */
+	SYS_getrandom, SYS_getpid, SYS_gettid, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_tgkill,
+	SYS_exit, SYS_exit_group,
+};
+enum { ALLOWED_COUNT = sizeof allowed / sizeof allowed[0], FIXED_MAX = 16 };
+
+/* The NSM's one request, _IOWR(0x0A, 0, two iovecs). */
+enum { NSM_IOCTL = 0xc0200a00 };
+
+static int filter(bool *ret_given, struct err *err)
+{
+#ifdef FILTER_ARCH
+#define STATEMENT(code_, k_) (struct sock_filter)BPF_STMT((code_), (k_))
+#define SKIP_UNLESS(v) (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (v), 0, 1)
+	const unsigned no = SECCOMP_RET_ERRNO | EPERM;
+	struct sock_filter code[2 * ALLOWED_COUNT + FIXED_MAX];
+	unsigned short n = 0;
+	code[n++] = STATEMENT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0);
+	code[n++] = STATEMENT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	code[n++] = STATEMENT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < ALLOWED_COUNT; i++) {
+		code[n++] = SKIP_UNLESS(allowed[i]);
+		code[n++] = STATEMENT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	}
+	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 1, 0);
+	code[n++] = STATEMENT(BPF_RET | BPF_K, no);
+	code[n++] = STATEMENT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	code[n++] = SKIP_UNLESS((unsigned)NSM_IOCTL);
+	code[n++] = STATEMENT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	code[n++] = STATEMENT(BPF_RET | BPF_K, no);
+	struct sock_fprog program = { .len = n, .filter = code };
+	*ret_given = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+	if (!*ret_given && errno != EINVAL && errno != ENOSYS)
+		return fail(err, errno, "install the system call filter");
+	return 0;
+#else
+	(void)err;
+	*ret_given = false;
+	return 0;
+#endif
+}
+
+int seal_service(struct seal_report *ret, struct err *err)
+{
+	struct seal_report r = { false, false };
+	int bad = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? fail(err, errno, "set no_new_privs") : 0;
+	if (bad == 0)
+		bad = drop_capabilities(err);
+	if (bad == 0)
+		bad = no_core_no_children(err);
+	if (bad == 0)
+		bad = seal_landlock(&r.landlock, err);
+	if (bad == 0)
+		bad = filter(&r.seccomp, err);
+	if (bad == 0)
+		*ret = r;
+	return bad;
+}
