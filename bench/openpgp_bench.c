@@ -252,7 +252,9 @@ static int speed(void)
 			ms[c][round] = time_of(c, &in);
 	for (enum candidate c = 0; c < CANDIDATES; c++) {
 		result[c] = median(ms[c]);
-		printf("%-46s %7.1f ms  %5.2f x\n", names[c], result[c], result[c] / result[EVP]);
+		/* median() has sorted them */
+		printf("%-46s %7.2f ms  %5.2f x  (%.2f - %.2f)\n", names[c], result[c], result[c] / result[EVP], ms[c][0],
+		       ms[c][ROUNDS - 1]);
 	}
 	/* writing is the receiver's own work, whoever decrypts */
 	double to_nowhere_ratio = result[NOWHERE] / result[EVP];
