@@ -279,7 +279,6 @@ static const struct key keys[] = {
 	{ "", "proof_max", read_u32, MEMBER(proof_max), 32, FRAME_PROOF_MAX, false },
 	{ "", "slots", read_u32, MEMBER(slots), 1, LAUNCH_SLOTS_MAX, false },
 	{ "", "jobs", read_u32, MEMBER(jobs), 1, LAUNCH_SLOTS_MAX, false },
-	{ "", "queue", read_u32, MEMBER(queue), 0, 64, false },
 	{ "", "request_s", read_u32, MEMBER(request_s), 1, 3600, false },
 	{ "", "body_s", read_u32, MEMBER(body_s), 1, 3600, false },
 	{ "", "reply_s", read_u32, MEMBER(reply_s), 1, 3600, false },
@@ -325,7 +324,7 @@ void config_defaults(struct config *ret)
 		.nsm = CONFIG_NSM_DEVICE,
 		.key_rotate_s = 14400, .key_keep_s = 7200, .document_cache_s = 5,
 		.payload_max_mib = 64, .proof_max = FRAME_PROOF_MAX,
-		.slots = 4, .jobs = 1, .queue = 8,
+		.slots = 4, .jobs = 1,
 		.request_s = 10, .body_s = 300, .reply_s = 60,
 		.upload_max_mib = 256, .versions_max = 4, .versions_total_mib = 512,
 		.recipe = {

@@ -46,7 +46,7 @@ struct config {
 	uint32_t key_rotate_s, key_keep_s, document_cache_s;
 	uint32_t payload_max_mib;                        /* plaintext of one job */
 	uint32_t proof_max;                              /* bytes of bb's proof file */
-	uint32_t slots, jobs, queue;
+	uint32_t slots, jobs;
 	uint32_t request_s, body_s, reply_s;             /* deadline of each stage of an exchange */
 	uint32_t upload_max_mib, versions_max, versions_total_mib;
 	uint8_t allow[CONFIG_ALLOW_MAX][32];             /* SHA-256 of uploads that may run */

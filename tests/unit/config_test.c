@@ -50,13 +50,13 @@ static void every_key_is_read(void **state)
 	assert_int_equal(parse(
 		"# comment with anything: \xc3\xa9 = [x]\n"
 		"epoch = 7\nnsm=simulated-socket\n key_rotate_s\t=  60 \nkey_keep_s = 1\ndocument_cache_s = 0\n"
-		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\nqueue = 0\n"
+		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\n"
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nallow = F" HEX64 "\n"), -EINVAL);        /* 65 digits */
 	assert_string_equal(err.text, "f:19: allow = F" HEX64 ": a SHA-256 is allowed: 64 hex digits");
 	assert_int_equal(parse(
 		"epoch = 7\nnsm=simulated-socket\n key_rotate_s\t=  60 \nkey_keep_s = 1\ndocument_cache_s = 0\n"
-		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\nqueue = 0\n"
+		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\n"
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nversion = 5.0.0-nightly+1_a /opt/bb\nversion = b /opt/b b\ndefault_version = b\n\n"
 		"[recipe]\narg = x\narg = {input}{input}{\narg={ a}=#\nenv = A={threads}\nenv = HOME=/\nenv = CRS_PATH\n"
@@ -72,7 +72,6 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c.proof_max, 32);
 	assert_int_equal(c.slots, 16);
 	assert_int_equal(c.jobs, 16);
-	assert_int_equal(c.queue, 0);
 	assert_int_equal(c.request_s * 100 + c.body_s * 10 + c.reply_s, 123);
 	assert_int_equal(c.upload_max_mib, 5);
 	assert_int_equal(c.versions_max, 16);
