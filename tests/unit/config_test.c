@@ -53,7 +53,7 @@ static void every_key_is_read(void **state)
 		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\n"
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nallow = F" HEX64 "\n"), -EINVAL);        /* 65 digits */
-	assert_string_equal(err.text, "f:19: allow = F" HEX64 ": a SHA-256 is allowed: 64 hex digits");
+	assert_string_equal(err.text, "f:18: allow = F" HEX64 ": a SHA-256 is allowed: 64 hex digits");
 	assert_int_equal(parse(
 		"epoch = 7\nnsm=simulated-socket\n key_rotate_s\t=  60 \nkey_keep_s = 1\ndocument_cache_s = 0\n"
 		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\n"
