@@ -11,21 +11,23 @@ static const uint8_t magic[4] = { 0x2e, 0x65, 0x69, 0x66 };
 
 static enum eif_result check_table(const struct eif *e, uint64_t file_size)
 {
-	uint64_t end = EIF_HEADER_SIZE;          /* of the section before */
 	for (size_t i = 0; i < e->count; i++) {
 		const struct eif_section *s = &e->section[i];
 		if (s->offset < EIF_HEADER_SIZE)
 			return EIF_SECTION_IN_HEADER;
-		if (i > 0 && s->offset < s[-1].offset)
-			return EIF_SECTIONS_UNSORTED;
-		if (s->offset < end)
-			return EIF_SECTIONS_OVERLAP;
 		if (s->offset > file_size || EIF_SECTION_HEADER_SIZE > file_size - s->offset ||
 		    s->size > file_size - s->offset - EIF_SECTION_HEADER_SIZE)
 			return EIF_OUT_OF_RANGE;
-		if (s->offset > end)
-			return EIF_GAP;
-		end = s->offset + EIF_SECTION_HEADER_SIZE + s->size;
+	}
+	for (size_t i = 1; i < e->count; i++)
+		if (e->section[i].offset < e->section[i - 1].offset)
+			return EIF_SECTIONS_UNSORTED;
+	/* all inside the file, so these sums cannot wrap */
+	uint64_t end = EIF_HEADER_SIZE;
+	for (size_t i = 0; i < e->count; i++) {
+		if (e->section[i].offset != end)
+			return e->section[i].offset < end ? EIF_SECTIONS_OVERLAP : EIF_GAP;
+		end = e->section[i].offset + EIF_SECTION_HEADER_SIZE + e->section[i].size;
 	}
 	return end == file_size ? EIF_OK : EIF_TRAILING_BYTES;
 }
