@@ -12,7 +12,7 @@ import time
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TEE_REX_BUILD", TOP / "build"))
+BUILD = pathlib.Path(os.environ.get("TEE_REX_BUILD") or TOP / "build")
 
 
 @pytest.fixture(scope="session")
