@@ -41,7 +41,7 @@ LIBRARY := $(BUILD)/libteerex-attest.a
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
-.PHONY: all check-unit clang fuzz install clean lint
+.PHONY: all test-tools check-unit clang fuzz install clean lint
 all: $(PROGRAMS) $(LIBRARY)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
@@ -105,6 +105,9 @@ $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
 $(BUILD)/tests/tools/evil_prover: TOOL_LINK := -static
+
+# Programs that the end-to-end tests use.
+test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan
