@@ -9,6 +9,7 @@ int eif_main(int argc, char **argv);
 int extract_main(int argc, char **argv);
 int gateway_main(int argc, char **argv);
 int kernel_main(int argc, char **argv);
+int image_main(int argc, char **argv);
 int prove_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int sign_main(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct command {
 	{ "sign", sign_main, "sign an enclave image, also with a key that lives elsewhere" },
 	{ "extract", extract_main, "write the sections of an enclave image to files" },
 	{ "eif", eif_main, "put an enclave image together from kernel, command line and ramdisks" },
+	{ "image", image_main, "list the files and the configuration of a container image" },
 	{ "kernel", kernel_main, "say whether a kernel runs an enclave" },
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
