@@ -6,9 +6,11 @@
  * the connection is shut down, and libmicrohttpd goes on reading into nothing for a few seconds: closing
  * at once would reset the connection and take the answer away before the client has read it.
  *
- * While a request is suspended libmicrohttpd does not look at its socket at all, so a watch of our own
- * notices a client that leaves, and cancels its work. A client that shuts down its sending side while it
- * waits counts as gone: nobody who wants the answer does that, and a vanished client looks the same.
+ * A watch of our own on every connection notices a client that leaves, and cancels its work:
+ * libmicrohttpd does not look at a suspended connection at all, and where the end of a stream comes
+ * together with its last bytes it overlooks it (a short read makes it wait for an edge that was there
+ * already), so it is woken. A client that shuts down its sending side counts as gone: one that has
+ * vanished looks the same.
  *
  * Clients are distrusted: every stage of a connection has a deadline, which a sweep once a second
  * enforces. */
@@ -55,24 +57,12 @@ static void run_again(struct gateway *g)
 
 /* --- suspending ------------------------------------------------------------------------------------ */
 
-static void on_leaving(struct watch *w, uint32_t events)
-{
-	struct request *r = CONTAINER_OF(w, struct request, leaving);
-	(void)events;
-	r->gone = true;
-	forget_work(r);                  /* which cancels the job */
-	request_resume(r);
-}
-
 void request_suspend(struct request *r)
 {
 	if (r->suspended)
 		return;
 	r->suspended = true;
 	MHD_suspend_connection(r->connection);
-	r->leaving.on_event = on_leaving;
-	if (loop_add(&r->g->loop, &r->leaving, r->client->fd, EPOLLRDHUP) < 0)
-		r->leaving.fd = -1;              /* the deadlines remain */
 }
 
 void request_resume(struct request *r)
@@ -80,7 +70,6 @@ void request_resume(struct request *r)
 	if (!r->suspended)
 		return;
 	r->suspended = false;
-	loop_del(&r->g->loop, &r->leaving);
 	MHD_resume_connection(r->connection);
 	run_again(r->g);
 }
@@ -179,7 +168,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	struct request *r = *context;
 	(void)arg;
 	(void)url;
-	if (r == NULL || r->gone || (r->state == REQ_REFUSED && *io_n == 0))
+	if (r == NULL || r->client->left || (r->state == REQ_REFUSED && *io_n == 0))
 		return MHD_NO;
 	if (r->state == REQ_NEW) {
 		r->connection = connection;
@@ -208,7 +197,7 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	struct request *r = c == NULL || c->request != NULL ? NULL : calloc(1, sizeof *r);
 	if (r == NULL)
 		return NULL;
-	*r = (struct request){ .g = g, .client = c, .connection = connection, .leaving.fd = -1, .method = "other",
+	*r = (struct request){ .g = g, .client = c, .connection = connection, .method = "other",
 		.started_ms = clock_monotonic_ms() };
 	r->target_too_long = target != NULL && strlen(target) > GATEWAY_TARGET_MAX;
 	snprintf(r->target, sizeof r->target, "%s", target == NULL ? "" : target);
@@ -225,8 +214,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 	if (r == NULL)
 		return;
 	*context = NULL;
-	r->gone = r->gone || (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->state != REQ_REFUSED);
-	loop_del(&r->g->loop, &r->leaving);
+	r->gone = why != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->state != REQ_REFUSED;
 	forget_work(r);
 	if (!r->g->o->quiet)
 		log_access(r);
@@ -236,6 +224,21 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 	if (r->g->draining)
 		shutdown(r->client->fd, SHUT_RD);
 	free(r);
+}
+
+static void on_leaving(struct watch *w, uint32_t events)
+{
+	struct client *c = CONTAINER_OF(w, struct client, leaving);
+	(void)events;
+	if (c->left)
+		return;
+	c->left = true;
+	if (c->request != NULL && c->request->suspended) {
+		forget_work(c->request);         /* which cancels the job */
+		request_resume(c->request);      /* to its end: on_request refuses it */
+	} else {
+		shutdown(c->fd, SHUT_RD);        /* an edge that libmicrohttpd will see */
+	}
 }
 
 static void name_peer(struct client *c)
@@ -267,6 +270,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		if (c == NULL)
 			return;
+		loop_del(&g->loop, &c->leaving);
 		LIST_REMOVE(c, link);
 		g->client_count--;
 		run_again(g);
@@ -281,6 +285,9 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	c->fd = info->connect_fd;
 	name_peer(c);
 	set_keepalive(c->fd);
+	c->leaving.on_event = on_leaving;
+	if (loop_add(&g->loop, &c->leaving, c->fd, EPOLLRDHUP | EPOLLET) < 0)
+		c->leaving.fd = -1;              /* the deadlines remain */
 	enter_stage(c, STAGE_HEADERS);
 	LIST_INSERT_HEAD(&g->clients, c, link);
 	g->client_count++;

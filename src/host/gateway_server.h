@@ -48,6 +48,8 @@ enum client_stage { STAGE_HEADERS, STAGE_BODY, STAGE_WAIT, STAGE_REPLY, STAGE_LI
 struct client {                          /* one HTTP connection */
 	struct gateway *g;
 	int fd;                          /* libmicrohttpd's */
+	struct watch leaving;            /* tells when the client closes its side */
+	bool left;
 	char address[INET6_ADDRSTRLEN + 8];
 	enum client_stage stage;
 	int64_t deadline_ms;             /* monotonic; of the stage */
@@ -63,11 +65,10 @@ struct request {
 	struct client *client;
 	struct MHD_Connection *connection;
 	enum request_state state;
-	bool suspended, gone;            /* gone: the client has left */
+	bool suspended, gone;            /* gone: it ended because the client left, or broke off */
 	bool body_done;                  /* no more of it will come */
 	bool expect;                     /* it waits for "100 Continue" before it sends its body */
 	bool answer_first;               /* the answer goes before the body, and the connection ends with it */
-	struct watch leaving;            /* on the client's socket while suspended */
 
 	char target[GATEWAY_TARGET_MAX + 1];     /* as sent */
 	bool target_too_long;

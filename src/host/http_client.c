@@ -117,7 +117,6 @@ static bool set_options(CURL *c, struct transfer *t, const char *url, struct cur
 		curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 		curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error) == CURLE_OK &&
 		curl_easy_setopt(c, CURLOPT_USERAGENT, "tee-rex/" TEEREX_VERSION) == CURLE_OK &&
-		curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
 		curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
 		curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, q->connect_ms) == CURLE_OK &&
 		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, q->total_ms) == CURLE_OK &&
