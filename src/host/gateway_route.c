@@ -49,13 +49,25 @@ static bool id_valid(const char *id)
 	return true;
 }
 
+/* A field that libmicrohttpd 0.9.75 read across a folded line: it puts the second line behind the name. */
+static bool folded(const char *name)
+{
+	static const char *const lengths[] = { "Content-Length", "Transfer-Encoding" };
+	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+		size_t n = strlen(lengths[i]);
+		if (strncasecmp(name, lengths[i], n) == 0 && name[n] != '\0')
+			return true;
+	}
+	return false;
+}
+
 static enum MHD_Result on_field(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	struct head *h = arg;
 	struct request *r = h->r;
 	(void)kind;
 	value = value == NULL ? "" : value;
-	if (!token(name))
+	if (!token(name) || folded(name))
 		h->bad_name = true;
 	if (strcasecmp(name, "Content-Length") == 0) {
 		h->lengths++;

@@ -286,7 +286,8 @@ AMBIGUOUS = "Malformed request: its length is ambiguous"
     ["Content-Length: 14", "Content-Length: 15"], ["Content-Length: 14", "Content-Length: 14"],
     ["Transfer-Encoding: gzip, chunked"], ["Transfer-Encoding: xchunked"], ["Transfer-Encoding: identity"],
     ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], ["Content-Length : 14"], ["Transfer-Encoding : chunked"],
-    ["Con(tent: 1", "Content-Length: 14"]])
+    ["Con(tent: 1", "Content-Length: 14"], ["Content-Length:\r\n 14"], ["Content-Length: 1\r\n\t4"],
+    ["Transfer-Encoding:\r\n chunked"], ["Content-Length: 014"]])
 def test_ambiguous_lengths_are_refused(gateway, prover, fields):
     with gateway.connect() as s:
         s.sendall(head("POST", "/prove", *fields) + b'{"data":"aGk="}' + head("GET", "/attestation"))
