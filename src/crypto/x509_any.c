@@ -102,7 +102,7 @@ static void put_utf8(struct writer *w, uint32_t c)
 		return;
 	}
 	int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-	put_u8(w, (uint8_t)((0xf00 >> more) | c >> (6 * more)));
+	put_u8(w, (uint8_t)(0xff00 >> (more + 1) | c >> (6 * more)));
 	while (more-- > 0)
 		put_u8(w, (uint8_t)(0x80 | (c >> (6 * more) & 0x3f)));
 }
