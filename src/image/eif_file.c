@@ -13,7 +13,7 @@
 static int refuse(struct eif_file *f, enum eif_result why, struct err *err)
 {
 	f->refused = why;
-	fail(err, 0, "%s: %s: %s", f->path, eif_result_name(why), eif_result_message(why));
+	fail(err, 0, "%s: %s: %s", eif_result_name(why), f->path, eif_result_message(why));
 	return -EBADMSG;
 }
 
