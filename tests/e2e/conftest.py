@@ -15,6 +15,10 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TEE_REX_BUILD") or TOP / "build")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes minutes the first time; only with ./check --slow")
+
+
 @pytest.fixture(scope="session")
 def build():
     """The directory of the built programs."""
@@ -75,6 +79,18 @@ class Program:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"did not stop within {seconds} s of signal {sig}: {self.stderr}")
+
+    def kill(self):
+        """Whatever happened: it runs no longer."""
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
