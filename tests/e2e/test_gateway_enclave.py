@@ -43,16 +43,16 @@ def enclave(tmp_path_factory):
 @pytest.fixture
 def clean(enclave):
     """Nothing is left of whatever the test did: processes, descriptors, mounts, cgroups are as before."""
-    before, _ = enclave.snapshot()
+    before = enclave.snapshot()
     yield
-    wait_for(lambda: enclave.look()[0] == before, 10, f"the state of before: {before}")
+    enclave.settled(before)
 
 
 @pytest.fixture
 def gateway(build, enclave, short_dir, free_port):
-    g = Gateway(build, short_dir, free_port, enclave.socket)
-    yield g
-    assert g.stop() == 0
+    with Gateway(build, short_dir, free_port, enclave.socket) as g:
+        yield g
+        assert g.stop() == 0
 
 
 @pytest.fixture
@@ -78,13 +78,13 @@ def test_client_through_everything(gateway, clean, trust, tmp_path, extra):
 @pytest.mark.parametrize("limit,status", [("60", 200), ("90", 413)])
 def test_chunked_upload(build, enclave, clean, short_dir, free_port, limit, status):
     """Its size is not known, so the enclave is asked for room for the largest body; more than it has is refused."""
-    g = Gateway(build, short_dir, free_port, enclave.socket, "--body-max-mib", limit)
     text = prove_body(enclave.encrypt(b"proof 96\n" + os.urandom(500_000))).encode()
-    c = http.client.HTTPConnection("127.0.0.1", g.port, timeout=30)
-    c.request("POST", "/prove", iter([text[i:i + 50_001] for i in range(0, len(text), 50_001)]), encode_chunked=True,
-              headers={"Transfer-Encoding": "chunked"})
-    assert c.getresponse().status == status
-    assert g.stop() == 0
+    with Gateway(build, short_dir, free_port, enclave.socket, "--body-max-mib", limit) as g:
+        c = http.client.HTTPConnection("127.0.0.1", g.port, timeout=30)
+        c.request("POST", "/prove", iter([text[i:i + 50_001] for i in range(0, len(text), 50_001)]), encode_chunked=True,
+                  headers={"Transfer-Encoding": "chunked"})
+        assert c.getresponse().status == status
+        assert g.stop() == 0
 
 
 ENDS = [("exit 3", 422, "prover-error"), ("segv", 422, "crashed"), ("eat 200", 422, "out-of-memory"), ("hang", 504, "timed-out")]
