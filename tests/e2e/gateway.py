@@ -14,8 +14,12 @@ class Gateway(Program):
         self.port = port
         super().__init__([build / "tee-rex", "gateway", "--listen", f"127.0.0.1:{port}", "--enclave", f"unix:{enclave}",
                           *options], directory)
-        wait_for(lambda: "listening on" in self.stderr or not self.running(), 10, "gateway listening")
-        assert self.running(), self.stderr
+        try:
+            wait_for(lambda: "listening on" in self.stderr or not self.running(), 10, "gateway listening")
+            assert self.running(), self.stderr
+        except BaseException:
+            self.kill()
+            raise
 
     def connect(self, timeout=10):
         s = socket.create_connection(("127.0.0.1", self.port), timeout)

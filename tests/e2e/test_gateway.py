@@ -42,10 +42,15 @@ def start(build, short_dir, free_port):
         return g
 
     yield run
+    try:
+        for g in started:
+            if g.running():
+                wait_for(lambda: g.fds() <= g.fds_at_start, 8, f"descriptors back at {g.fds_at_start}")
+                assert g.stop() == 0, g.stderr
+    finally:
+        for g in started:
+            g.kill()
     for g in started:
-        if g.running():
-            wait_for(lambda: g.fds() <= g.fds_at_start, 8, f"descriptors back at {g.fds_at_start}")
-            assert g.stop() == 0, g.stderr
         assert "Sanitizer" not in g.stderr and "runtime error" not in g.stderr, g.stderr
         for line in g.access_log():
             assert {"time", "id", "client", "method", "path", "status"} <= set(line)

@@ -107,26 +107,26 @@ def test_chaos(build, short_dir, free_port):
     prover = FakeProver(short_dir / "service.sock")
     handle = enclave(SEED)
     prover.handlers = {op: handle for op in ("attest", "public-key", "health", "prove")}
-    gateway = Gateway(build, short_dir, free_port, prover.path, "--body-timeout", "5")
-    fds = gateway.fds()
+    with Gateway(build, short_dir, free_port, prover.path, "--body-timeout", "5") as gateway:
+        fds = gateway.fds()
 
-    def lane(number):
-        r = random.Random(SEED * 1000 + number)
-        for _ in range(CLIENTS // LANES):
-            client(free_port, r)
+        def lane(number):
+            r = random.Random(SEED * 1000 + number)
+            for _ in range(CLIENTS // LANES):
+                client(free_port, r)
 
-    lanes = [threading.Thread(target=lane, args=(i,)) for i in range(LANES)]
-    for t in lanes:
-        t.start()
-    for t in lanes:
-        t.join()
-    prover.handlers = {}
-    assert gateway.running(), gateway.stderr
-    assert gateway.prove(b"honest" * 1000).status == 200
-    assert gateway.get("/attestation").status == 200
-    wait_for(lambda: gateway.fds() <= fds, 15, f"descriptors back at {fds}")
-    print(f"RSS {gateway.memory_kib()} KiB, peak {gateway.memory_kib('VmHWM')} KiB after {CLIENTS} clients")
-    assert gateway.stop() == 0
-    assert "Sanitizer" not in gateway.stderr and "runtime error" not in gateway.stderr, gateway.stderr
+        lanes = [threading.Thread(target=lane, args=(i,)) for i in range(LANES)]
+        for t in lanes:
+            t.start()
+        for t in lanes:
+            t.join()
+        prover.handlers = {}
+        assert gateway.running(), gateway.stderr
+        assert gateway.prove(b"honest" * 1000).status == 200
+        assert gateway.get("/attestation").status == 200
+        wait_for(lambda: gateway.fds() <= fds, 15, f"descriptors back at {fds}")
+        print(f"RSS {gateway.memory_kib()} KiB, peak {gateway.memory_kib('VmHWM')} KiB after {CLIENTS} clients")
+        assert gateway.stop() == 0
+        assert "Sanitizer" not in gateway.stderr and "runtime error" not in gateway.stderr, gateway.stderr
     assert prover.violations == []
     prover.stop()
