@@ -14,7 +14,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -45,38 +45,34 @@ static bool copy(const char *from, char *to, size_t cap) { return bytes_to_cstr(
 
 /* --- helper programs -------------------------------------------------------------------------------------- */
 
-/* Starts "docker-credential-NAME get"; *ret_fd is its standard input and output. */
-static enum image_code start_helper(const char *program, pid_t *ret_pid, int *ret_fd, struct err *err)
+/* Starts "docker-credential-NAME get"; *ret_fd reads its standard output. The registry's name is a file, not a pipe:
+ * helpers that never read it are not disturbed. */
+static enum image_code start_helper(const char *program, const char *registry, pid_t *ret_pid, int *ret_fd, struct err *err)
 {
-	int pair[2];
+	int out[2];
 	char *argv[] = { (char *)(uintptr_t)program, (char[]){ "get" }, NULL };
 	posix_spawn_file_actions_t actions;
-	/* a socket: writing to a helper that is gone must not be a signal */
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+	CLEANUP(close_fd) int in = memfd_create("registry", MFD_CLOEXEC);
+	if (in < 0 || dprintf(in, "%s\n", registry) < 0 || lseek(in, 0, SEEK_SET) != 0 || pipe2(out, O_CLOEXEC) != 0)
 		return image_fail(err, IMAGE_IO, errno, "start %s", program);
 	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, pair[1], 0);
-	posix_spawn_file_actions_adddup2(&actions, pair[1], 1);
+	posix_spawn_file_actions_adddup2(&actions, in, 0);
+	posix_spawn_file_actions_adddup2(&actions, out[1], 1);
 	int e = posix_spawnp(ret_pid, program, &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
-	close(pair[1]);
+	close(out[1]);
 	if (e != 0) {
-		close(pair[0]);
+		close(out[0]);
 		return image_fail(err, IMAGE_CREDENTIALS, e, "start the credential helper %s", program);
 	}
-	*ret_fd = pair[0];
+	*ret_fd = out[0];
 	return IMAGE_OK;
 }
 
-static enum image_code talk(int fd, const char *registry, const char *program, char *out, size_t cap, size_t *ret_n,
-                            struct err *err)
+static enum image_code listen_to(int fd, const char *program, char *out, size_t cap, size_t *ret_n, struct err *err)
 {
 	int64_t end = clock_monotonic_ms() + HELPER_MS;
 	size_t at = 0;
-	char line[300];
-	int n = snprintf(line, sizeof line, "%s\n", registry);
-	if (n < 0 || (size_t)n >= sizeof line || send(fd, line, (size_t)n, MSG_NOSIGNAL) != n || shutdown(fd, SHUT_WR) != 0)
-		return image_fail(err, IMAGE_CREDENTIALS, errno, "talk to %s", program);
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		int64_t left = end - clock_monotonic_ms();
@@ -85,7 +81,7 @@ static enum image_code talk(int fd, const char *registry, const char *program, c
 			continue;
 		if (ready <= 0)
 			return refuse(err, program, "did not answer within a minute");
-		ssize_t got = recv(fd, out + at, cap - 1 - at, 0);
+		ssize_t got = read(fd, out + at, cap - 1 - at);
 		if (got == 0)
 			break;
 		if (got < 0)
@@ -120,9 +116,8 @@ static enum image_code parse_helper(const char *text, size_t n, const char *prog
 {
 	CLEANUP(json_cleanup) json_t *j = NULL;
 	const char *user, *secret;
-	enum image_code c = document_parse(bytes_of(text, n), program, &j, err);
-	if (c != IMAGE_OK)
-		return c;
+	if (document_parse(bytes_of(text, n), program, &j, err) != IMAGE_OK)
+		return IMAGE_CREDENTIALS;
 	if (!json_is_object(j) || !json_get_string(j, "Username", &user, NULL) || user == NULL ||
 	    !json_get_string(j, "Secret", &secret, NULL) || secret == NULL || !copy(user, ret->user, sizeof ret->user) ||
 	    !copy(secret, ret->secret, sizeof ret->secret))
@@ -142,10 +137,10 @@ static enum image_code ask_helper(const char *name, const char *registry, struct
 	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != strlen(name))
 		return refuse(err, "the credential helper in the registry configuration", "has a name that is no program's");
 	snprintf(program, sizeof program, "docker-credential-%s", name);
-	enum image_code c = start_helper(program, &pid, &fd, err);
+	enum image_code c = start_helper(program, registry, &pid, &fd, err);
 	if (c != IMAGE_OK)
 		return c;
-	c = talk(fd, registry, program, out, sizeof out, &n, err);
+	c = listen_to(fd, program, out, sizeof out, &n, err);
 	close_fd(&fd);
 	int status = wait_for(pid, c != IMAGE_OK);
 	if (c == IMAGE_OK && status != 0) {

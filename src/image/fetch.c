@@ -324,7 +324,7 @@ enum image_code fetch(struct fetcher *f, const struct fetch_request *q, struct f
 
 int64_t fetch_pause_ms(unsigned attempt, uint64_t retry_after_s)
 {
-	int64_t own = INT64_C(250) << (attempt < 6 ? attempt : 6);
+	int64_t own = INT64_C(125) << (attempt < 7 ? attempt : 7);
 	int64_t wish = (int64_t)(retry_after_s < RETRY_AFTER_MAX_S ? retry_after_s : RETRY_AFTER_MAX_S) * 1000;
 	return wish > own ? wish : own;
 }

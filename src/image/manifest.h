@@ -14,7 +14,8 @@ enum { INDEX_ENTRIES_MAX = 4096, INDEX_DEPTH_MAX = 4, DESCRIPTOR_NAME_MAX = 300 
 
 struct descriptor {
 	enum oci_media media;
-	bool has_digest;                     /* false only for layers of docker-archive, which have names */
+	bool has_digest;                     /* false only in docker-archive */
+	bool by_name;                        /* docker-archive: name is the member's path */
 	uint8_t sha256[OCI_SHA256_SIZE];
 	uint64_t size;                       /* bytes of the blob */
 	bool has_platform, for_other_use;    /* other use: attestations and the like */

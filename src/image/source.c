@@ -67,11 +67,14 @@ enum image_code source_take_config(struct source *s, const struct platform_choic
 	if (s->config.layer_count != s->manifest.layer_count)
 		return image_fail(err, IMAGE_BAD_MANIFEST, 0, "the image has %zu layers and its configuration names %zu",
 		                  s->manifest.layer_count, s->config.layer_count);
-	const struct oci_platform *have = &s->config.platform;
-	if (p->given && oci_platform_match(&p->want, have) == 0)
-		return image_fail(err, IMAGE_NO_PLATFORM, 0, "the image is for %s/%s%s%s, not for %s/%s", have->os,
-		                  have->architecture, have->variant[0] != '\0' ? "/" : "", have->variant, p->want.os,
-		                  p->want.architecture);
+	/* the index that was chosen from often says the variant, and the configuration does not */
+	struct oci_platform have = s->config.platform;
+	if (have.variant[0] == '\0')
+		memcpy(have.variant, p->want.variant, sizeof have.variant);
+	if (p->given && oci_platform_match(&p->want, &have) == 0)
+		return image_fail(err, IMAGE_NO_PLATFORM, 0, "the image is for %s/%s%s%s, not for %s/%s%s%s", have.os,
+		                  have.architecture, have.variant[0] != '\0' ? "/" : "", have.variant, p->want.os,
+		                  p->want.architecture, p->want.variant[0] != '\0' ? "/" : "", p->want.variant);
 	return IMAGE_OK;
 }
 

@@ -20,7 +20,7 @@ static enum image_code open_blob(struct source *s, const struct descriptor *d, s
 {
 	struct tar_source *t = (struct tar_source *)(void *)s;
 	char name[DESCRIPTOR_NAME_MAX], hex[2 * OCI_SHA256_SIZE + 1], shown[DESCRIPTOR_NAME_MAX];
-	if (d->has_digest && d->name[0] == '\0')
+	if (!d->by_name)
 		snprintf(name, sizeof name, "blobs/sha256/%s", hex_encode(BYTES_ARRAY(d->sha256), hex));
 	else
 		snprintf(name, sizeof name, "%s", d->name);
@@ -110,7 +110,7 @@ static enum image_code choose(json_t *list, const char *tag, json_t **ret, struc
 /* A path of the archive as a descriptor. The names of configurations carry their digests. */
 static bool describe(const struct tar_source *t, json_t *path, struct descriptor *ret)
 {
-	struct descriptor d = { .size = UINT64_MAX };
+	struct descriptor d = { .size = UINT64_MAX, .by_name = true };
 	const char *text = json_string_value(path);
 	if (text == NULL || !bytes_to_cstr(bytes_str(text), d.name, sizeof d.name))
 		return false;

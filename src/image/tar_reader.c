@@ -272,7 +272,7 @@ static enum image_code read_header(struct tar_reader *r, struct err *err)
 	if (c != IMAGE_OK)
 		return c;
 	if (n != 0 && n != sizeof block)
-		return truncated(r, err);
+		return r->at == n ? image_fail(err, IMAGE_BAD_TAR, 0, "%s is no tar archive", r->archive) : truncated(r, err);
 	if (n == 0) {
 		r->header.kind = TAR_END;
 		return IMAGE_OK;
