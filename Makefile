@@ -101,13 +101,18 @@ $(BUILD)/bench/verify_bench: $(BUILD)/obj/bench/verify_bench.o $(call archives,$
 $(BUILD)/bench/openpgp_bench: $(BUILD)/obj/bench/openpgp_bench.o $(call archives,$(BUILD)/obj,openpgp crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+# The launcher with switches for its guards: only to show that the attack tests' probes work without them.
+$(eval $(call flavour,$(BUILD)/unsafe,$(CC),$(HARDEN) -DTEEREX_TEST_GUARDS))
+$(BUILD)/tests/tee-rex-launcher-UNSAFE: $(BUILD)/unsafe/src/enclave/launcher/main.o $(call archives,$(BUILD)/unsafe,$(LINK_LAUNCHER))
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
-$(BUILD)/tests/tools/evil_prover: TOOL_LINK := -static
+$(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell: TOOL_LINK := -static
 
 # Programs that the end-to-end tests use.
-test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover
+test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan

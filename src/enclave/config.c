@@ -306,6 +306,7 @@ static const struct key keys[] = {
 	{ ISOLATION, "swap", read_policy, MEMBER(policy[GUARD_SWAP]), 0, 0, false },
 	{ ISOLATION, "pids", read_policy, MEMBER(policy[GUARD_PIDS]), 0, 0, false },
 	{ ISOLATION, "seccomp", read_policy, MEMBER(policy[GUARD_SECCOMP]), 0, 0, false },
+	{ ISOLATION, "landlock", read_policy, MEMBER(policy[GUARD_LANDLOCK]), 0, 0, false },
 };
 enum { KEY_COUNT = sizeof keys / sizeof *keys };
 _Static_assert(sizeof keys / sizeof *keys <= KEYS_MAX, "struct parser has a line number per key");

@@ -10,6 +10,7 @@ const char *guard_name(enum guard g)
 		[GUARD_SWAP] = "swap",
 		[GUARD_PIDS] = "pids",
 		[GUARD_SECCOMP] = "seccomp",
+		[GUARD_LANDLOCK] = "landlock",
 	};
 	return names[g];
 }

@@ -12,6 +12,7 @@ enum guard {
 	GUARD_SWAP,          /* its memory cannot reach a swap device */
 	GUARD_PIDS,          /* a bound on processes and threads */
 	GUARD_SECCOMP,       /* system calls a prover never makes are refused */
+	GUARD_LANDLOCK,      /* files, once more: beside the read-only root */
 	GUARD_COUNT
 };
 

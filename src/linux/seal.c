@@ -1,5 +1,7 @@
 #include "linux/seal.h"
 
+#include "linux/landlock.h"
+
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
@@ -11,8 +13,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "base/cleanup.h"
 
 /* --- capabilities, limits -------------------------------------------------------------------------------- */
 
@@ -34,36 +34,13 @@ static int no_core_no_children(struct err *err)
 	return 0;
 }
 
-/* --- landlock: a rule set that handles every access and allows none --------------------------------------- */
-
-/* landlock(7); numbers of our own, because the headers of older systems know fewer. */
-struct ruleset { uint64_t handled_fs, handled_net, scoped; };
-enum { LANDLOCK_VERSION_FLAG = 1 };
+/* --- landlock: every access handled and none allowed --------------------------------------------------------- */
 
 int seal_landlock(bool *ret_given, struct err *err)
 {
-	/* rights of each ABI from 1 on; later ABIs have at least those of the last one here */
-	static const uint64_t fs_rights[] = { 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff };
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION_FLAG);
-	*ret_given = false;
-	if (abi < 1)
-		return 0;
-	size_t last = sizeof fs_rights / sizeof fs_rights[0];
-	struct ruleset r = { .handled_fs = fs_rights[((size_t)abi < last ? (size_t)abi : last) - 1] };
-	size_t size = sizeof r.handled_fs;
-	if (abi >= 4) {
-		r.handled_net = 3;                       /* bind and connect */
-		size = offsetof(struct ruleset, scoped);
-	}
-	if (abi >= 6) {
-		r.scoped = 3;                            /* abstract sockets, signals */
-		size = sizeof r;
-	}
-	CLEANUP(close_fd) int fd = (int)syscall(SYS_landlock_create_ruleset, &r, size, 0);
-	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) != 0)
-		return fail(err, errno, "enter landlock");
-	*ret_given = true;
-	return 0;
+	int bad = landlock_enter(NULL, 0, err);
+	*ret_given = bad == 0;
+	return bad == -ENOSYS ? 0 : bad;
 }
 
 /* --- system calls -------------------------------------------------------------------------------------------- */

@@ -85,9 +85,11 @@ class Message:
 
 
 class Launcher:
-    """A running launcher. user: the ids to run it as, when the tests run as root."""
+    """A running launcher. user: the ids to run it as, when the tests run as root; launcher: another one than the shipped
+    program; env: beside the environment; evil: the prover program of run()."""
 
-    def __init__(self, directory, config=None, user=None, prefix=(), wait=True, **template):
+    def __init__(self, directory, config=None, user=None, prefix=(), wait=True, launcher=None, env=None, evil=None, **template):
+        self.evil = evil
         self.directory = pathlib.Path(directory)
         path = self.directory / f"config-{time.monotonic_ns()}"
         template = {"top": "", "recipe": "", "policy": "require" if user is None and os.geteuid() == 0 else "degrade", **template}
@@ -100,10 +102,11 @@ class Launcher:
         def give():
             os.dup2(theirs.fileno(), 3)
             os.set_inheritable(3, True)
+            os.environ.update(env or {})
             os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="prover")
 
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([*prefix, *as_user, LAUNCHER, "--config", path], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*prefix, *as_user, launcher or LAUNCHER, "--config", path], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, preexec_fn=give, close_fds=False)
         theirs.close()
         self.pid = self.process.pid
@@ -175,7 +178,7 @@ class Launcher:
 
     def program(self):
         if not hasattr(self, "_program"):
-            self._program = sealed(EVIL)
+            self._program = sealed(self.evil or EVIL)
         return self._program
 
     def close(self, slot=0, timeout=30):

@@ -658,7 +658,7 @@ def test_guards_are_reported_and_required(place, user, as_root):
     config.chmod(0o644)
     r = start_directly(place, "--check", "--config", str(config), user=user)
     words = dict(w.split("=", 1) for w in r.stdout.split())
-    assert set(words) == {"uid", "memory", "swap", "pids", "seccomp", "userns", "proc", "missing"}
+    assert set(words) == {"uid", "memory", "swap", "pids", "seccomp", "landlock", "userns", "proc", "missing"}
     if as_root and CGROUP:
         assert r.returncode == 0 and words["missing"] == "none" and words["uid"] == "64000+slot" and words["userns"] == "no"
         return

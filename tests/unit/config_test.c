@@ -145,7 +145,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "memory_mib = 1", "f:1: no key \"memory_mib\"; it belongs in [recipe]" },
 		{ "[recipe]\nslots = 1", "f:2: no key \"slots\" in [recipe]; it belongs before the first section" },
 		{ "[recipe]\nmemory_mb = 1", "f:2: unknown key \"memory_mb\" in [recipe]; did you mean \"memory_mib\"?" },
-		{ "[isolation]\nzzzzzzzzzz = 1", "f:2: unknown key \"zzzzzzzzzz\" in [isolation]; allowed are all uid memory swap pids seccomp" },
+		{ "[isolation]\nzzzzzzzzzz = 1", "f:2: unknown key \"zzzzzzzzzz\" in [isolation]; allowed are all uid memory swap pids seccomp landlock" },
 		{ "[isolation]\nuid = maybe", "f:2: uid = maybe: \"require\" or \"degrade\" is allowed" },
 		{ "[recipes]", "f:1: unknown section [recipes]; did you mean [recipe]?" },
 		{ "[nothing like it]", "f:1: unknown section [nothing like it]; [recipe] and [isolation] are allowed" },
@@ -310,13 +310,13 @@ static void guards_make_one_line(void **state)
 		guard_set(&g, (enum guard)i, true, "x", "");
 	struct writer w = writer_of(buf, sizeof buf);
 	guards_line(&g, &w);
-	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=x memory=x swap=x pids=x seccomp=x userns=yes proc=absent missing=none")));
+	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=x memory=x swap=x pids=x seccomp=x landlock=x userns=yes proc=absent missing=none")));
 	guard_set(&g, GUARD_UID, false, "shared", "why");
 	guard_set(&g, GUARD_PIDS, false, "open", "why");
 	g.proc = true;
 	w = writer_of(buf, sizeof buf);
 	guards_line(&g, &w);
-	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=shared memory=x swap=x pids=open seccomp=x userns=yes proc=own missing=uid,pids")));
+	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=shared memory=x swap=x pids=open seccomp=x landlock=x userns=yes proc=own missing=uid,pids")));
 }
 
 int main(void)

@@ -8,7 +8,9 @@
 #include "enclave/launcher/cell.h"
 
 #include "base/cleanup.h"
+#include "enclave/launcher/unsafe.h"
 #include "linux/fdpass.h"
+#include "linux/landlock.h"
 #include "linux/mounts.h"
 #include "linux/sandbox.h"
 #include "linux/spawn.h"
@@ -27,7 +29,7 @@ enum { CONTROL_FD = 3, PROGRAM_FD = 4, MEMORY_PROCS_FD = 4, PIDS_PROCS_FD = 5, D
 const uint64_t cell_namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS;
 
 /* What the launcher gets with READY. */
-struct built { int tmpfs, input; bool has_proc, has_seccomp; };
+struct built { int tmpfs, input; bool has_proc, has_seccomp; int landlock_abi; };
 
 /* Puts descriptors where they belong and closes all others. */
 static int arrange_descriptors(const struct cell_plan *plan, struct err *err)
@@ -50,7 +52,7 @@ static int arrange_descriptors(const struct cell_plan *plan, struct err *err)
 			return fail(err, errno, "arrange descriptors");
 	}
 	null = -1;                               /* closed with all the others */
-	return sandbox_close(DESCRIPTORS, false, err);
+	return guard_off("descriptors") ? 0 : sandbox_close(DESCRIPTORS, false, err);
 }
 
 /* From its first moment everything the job uses is charged to the job. */
@@ -104,31 +106,49 @@ static int show(int root, const char *path, const char *as, uint64_t attributes,
 	return tree < 0 ? tree : mounts_attach(tree, root, as, err);
 }
 
+/* The attributes of a mount; without one of them where a test switched that guard off. */
+static uint64_t unless_off(const char *guard, uint64_t attribute, uint64_t attributes)
+{
+	return guard_off(guard) ? attributes & ~attribute : attributes;
+}
+
 static int show_recipe(int root, const struct config_recipe *recipe, struct err *err)
 {
+	const uint64_t attributes = unless_off("nosuid", MOUNT_ATTR_NOSUID, unless_off("read-only", MOUNT_ATTR_RDONLY,
+		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
 	for (uint32_t i = 0; i < recipe->ro_count; i++) {
-		int bad = show(root, recipe->ro[i], recipe->ro[i] + 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
+		int bad = show(root, recipe->ro[i], recipe->ro[i] + 1, attributes, err);
 		if (bad != 0 && bad != -ENOENT)
 			return bad;
 	}
 	if (recipe->crs[0] == '\0')
 		return 0;
-	int bad = show(root, recipe->crs, RECIPE_CRS_NAME, MOUNT_ATTR_RDONLY | MOUNTS_INERT, err);
+	int bad = show(root, recipe->crs, RECIPE_CRS_NAME, unless_off("crs-read-only", MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY | MOUNTS_INERT), err);
 	return bad != 0 ? fail_in(err, bad, "[recipe] crs = %s (DIR, or \"none\" if the prover needs none)", recipe->crs) : 0;
 }
 
-static int show_system(int root, struct built *b, struct err *err)
+static int show_devices(int root, struct err *err)
 {
 	static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/urandom" };
+	if (guard_off("devices"))
+		return show(root, "/dev", "dev", 0, err);
 	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
 		int bad = show(root, devices[i], devices[i] + 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
 		if (bad != 0)
 			return bad;
 	}
+	return 0;
+}
+
+static int show_system(int root, struct built *b, struct err *err)
+{
+	int bad = show_devices(root, err);
+	if (bad != 0)
+		return bad;
 	/* absent in some containers; a program that asks for it then counts CPUs another way */
 	show(root, "/sys/devices/system/cpu/online", "sys/devices/system/cpu/online", MOUNT_ATTR_RDONLY | MOUNTS_INERT, err);
 
-	CLEANUP(close_fd) int proc = mounts_proc(MOUNT_ATTR_RDONLY | MOUNTS_INERT, err);
+	CLEANUP(close_fd) int proc = mounts_proc(unless_off("proc-read-only", MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY | MOUNTS_INERT), err);
 	if (mkdirat(root, "proc", 0755) != 0)
 		return fail(err, errno, "make /proc in the cell");
 	b->has_proc = proc >= 0 && mounts_attach(proc, root, "proc", err) == 0;
@@ -140,7 +160,10 @@ static int make_job_directory(int root, const struct cell_plan *plan, struct bui
 {
 	struct mounts_tmpfs t = { plan->tmpfs_bytes, JOB_TMPFS_INODES, 0700, plan->uid, plan->gid };
 
-	b->tmpfs = mounts_tmpfs(&t, MOUNTS_INERT, err);
+	if (guard_off("disk"))
+		t.bytes = t.inodes = 0;
+	const uint64_t attributes = unless_off("noexec", MOUNT_ATTR_NOEXEC, MOUNTS_INERT);
+	b->tmpfs = guard_off("job-tmpfs") ? unsafe_job_directory(attributes, err) : mounts_tmpfs(&t, attributes, err);
 	if (b->tmpfs < 0)
 		return b->tmpfs;
 	if (mkdirat(root, RECIPE_JOB_NAME, 0755) != 0)
@@ -178,14 +201,45 @@ static int enter_root(const struct cell_plan *plan, struct built *b, struct err 
 		bad = show_system(root, b, err);
 	if (bad == 0)
 		bad = make_job_directory(root, plan, b, err);
+	for (unsigned n = 0; guard_off("root") && unsafe_host_name(n) != NULL; n++)
+		if (faccessat(root, unsafe_host_name(n) + 1, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+			show(root, unsafe_host_name(n), unsafe_host_name(n) + 1, 0, NULL);
 	umask(mask);
 	if (bad == 0)
 		bad = mounts_enter(root, err);
-	if (bad == 0)
+	if (bad == 0 && !guard_off("read-only"))
 		bad = mounts_restrict(root, MOUNT_ATTR_RDONLY, err);
 	if (bad == 0 && chdir(RECIPE_JOB_DIR) != 0)
 		bad = fail(err, errno, "enter the job's directory");
 	return bad;
+}
+
+/* The second belt, should the first one, the root made for this job, have a hole: no more than it is there for.
+ * Where the kernel has none, *ret_abi is 0. */
+static int enter_landlock(const struct config_recipe *recipe, int *ret_abi, struct err *err)
+{
+	struct landlock_place places[CONFIG_RO_MAX + 8];
+	size_t n = 0;
+
+	places[n++] = (struct landlock_place){ "/", LANDLOCK_READ_DIR };
+	places[n++] = (struct landlock_place){ RECIPE_JOB_DIR, LANDLOCK_OWN };
+	places[n++] = (struct landlock_place){ RECIPE_CRS_DIR, LANDLOCK_LOOK };
+	places[n++] = (struct landlock_place){ "/proc", LANDLOCK_LOOK };
+	places[n++] = (struct landlock_place){ "/sys", LANDLOCK_LOOK };
+	places[n++] = (struct landlock_place){ "/dev/null", LANDLOCK_READ_FILE | LANDLOCK_WRITE_FILE };
+	places[n++] = (struct landlock_place){ "/dev/zero", LANDLOCK_READ_FILE | LANDLOCK_WRITE_FILE };
+	places[n++] = (struct landlock_place){ "/dev/urandom", LANDLOCK_READ_FILE };
+	for (uint32_t i = 0; i < recipe->ro_count; i++)
+		places[n++] = (struct landlock_place){ recipe->ro[i], LANDLOCK_LOOK | LANDLOCK_EXECUTE };
+	int bad = landlock_enter(places, n, err);
+	*ret_abi = bad == 0 ? landlock_abi() : 0;
+	return bad == -ENOSYS ? 0 : bad;
+}
+
+static int take_identity(const struct cell_plan *plan, struct err *err)
+{
+	return guard_off("capabilities") ? unsafe_change_ids(plan->uid, plan->gid, err) :
+	       sandbox_identity(plan->own_ids, plan->uid, plan->gid, err);
 }
 
 /* --- the keeper -------------------------------------------------------------------------------- */
@@ -201,12 +255,13 @@ static int build(const struct cell_plan *plan, struct built *b, struct err *err)
 	if (!plan->own_ids && (bad = spawn_map_ids(plan->uid, plan->gid, err)) != 0)
 		return bad;
 	if ((bad = sandbox_oom_first(err)) != 0 || (bad = enter_root(plan, b, err)) != 0 ||
-	    (bad = sandbox_limits(&limits, err)) != 0 ||
-	    (bad = sandbox_identity(plan->own_ids, plan->uid, plan->gid, err)) != 0 ||
-	    (bad = spawn_follow_parent(err)) != 0 || (bad = sandbox_no_new_privs(err)) != 0)
+	    (!guard_off("rlimits") && (bad = sandbox_limits(&limits, err)) != 0) ||
+	    (bad = take_identity(plan, err)) != 0 || (bad = spawn_follow_parent(err)) != 0 ||
+	    (!guard_off("no-new-privs") && (bad = sandbox_no_new_privs(err)) != 0) ||
+	    (!guard_off("landlock") && (bad = enter_landlock(plan->recipe, &b->landlock_abi, err)) != 0))
 		return bad;
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	b->has_seccomp = sandbox_seal(&unsealed) == 0;
+	prctl(PR_SET_DUMPABLE, guard_off("dumpable"), 0, 0, 0);
+	b->has_seccomp = !guard_off("seccomp") && sandbox_seal(&unsealed) == 0;
 	return 0;
 }
 
@@ -239,7 +294,7 @@ static struct cell_order await_order(void)
 static _Noreturn void run_program(const struct cell_plan *plan)
 {
 	struct err err;
-	if (sandbox_close(CONTROL_FD, true, &err) == 0)
+	if (guard_off("descriptors") || sandbox_close(CONTROL_FD, true, &err) == 0)
 		syscall(SYS_execveat, PROGRAM_FD, "", plan->command->argv, plan->command->envp, AT_EMPTY_PATH);
 	report(&(struct cell_report){ .kind = CELL_NOT_EXECUTED, .error = errno }, NULL, 0);
 	_exit(127);
@@ -271,7 +326,8 @@ _Noreturn void cell_keep(const struct cell_plan *plan)
 		report_broken(-bad, &err);
 
 	const int fds[] = { b.tmpfs, b.input };
-	report(&(struct cell_report){ .kind = CELL_READY, .has_proc = b.has_proc, .has_seccomp = b.has_seccomp }, fds, 2);
+	report(&(struct cell_report){ 
+		.kind = CELL_READY, .has_proc = b.has_proc, .has_seccomp = b.has_seccomp, .landlock_abi = b.landlock_abi }, fds, 2);
 	close_fd(&b.tmpfs);
 	close_fd(&b.input);
 
@@ -280,7 +336,7 @@ _Noreturn void cell_keep(const struct cell_plan *plan)
 		.files = JOB_FILES_MAX, .stack_bytes = JOB_STACK_BYTES,
 		.data_bytes = order.data_bytes, .address_bytes = order.address_bytes,
 	};
-	bad = sandbox_limits(&limits, &err);
+	bad = guard_off("rlimits") ? 0 : sandbox_limits(&limits, &err);
 	if (bad != 0)
 		report_broken(-bad, &err);
 	pid_t program = fork();

@@ -40,6 +40,7 @@ enum cell_report_kind { CELL_READY, CELL_BROKEN, CELL_NOT_EXECUTED, CELL_EXITED 
 struct cell_report {
 	enum cell_report_kind kind;
 	bool has_proc, has_seccomp;      /* READY */
+	int landlock_abi;                /* READY: 0 = not entered */
 	int status;                      /* EXITED: as by waitpid */
 	int error;                       /* NOT_EXECUTED, BROKEN: errno */
 	char text[256];                  /* BROKEN: what failed */

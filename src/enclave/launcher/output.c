@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "enclave/launcher/unsafe.h"
 
 /* What libstdc++ and libc say when memory or a thread's stack cannot be had. */
 static const char *const messages[] = { "bad_alloc", "Cannot allocate memory", "Resource temporarily unavailable" };
@@ -69,7 +70,7 @@ static void on_output(struct watch *w, uint32_t events)
 int output_start(struct output *o, struct loop *l, int fd, unsigned slot, uint32_t log_bytes)
 {
 	*o = (struct output){
-		.loop = l, .watch = { .fd = -1, .on_event = on_output }, .fd = fd, .slot = slot, .log_bytes = log_bytes,
+		.loop = l, .watch = { .fd = -1, .on_event = on_output }, .fd = fd, .slot = slot, .log_bytes = guard_off("output") ? UINT32_MAX : log_bytes,
 	};
 	int bad = loop_add(l, &o->watch, fd, EPOLLIN);
 	if (bad != 0)

@@ -118,6 +118,17 @@ static void judge_pids(const struct slot *s, struct guards *g)
 		          "(no pids cgroup, and before Linux 5.14 RLIMIT_NPROC counts all of a user's processes)");
 }
 
+static void judge_landlock(const struct slot *s, struct guards *g)
+{
+	char how[GUARD_HOW_MAX];
+	snprintf(how, sizeof how, "abi%d", s->landlock_abi);
+	if (s->landlock_abi > 0)
+		guard_set(g, GUARD_LANDLOCK, true, how, "");
+	else
+		guard_set(g, GUARD_LANDLOCK, false, "open", "the kernel has no landlock (CONFIG_SECURITY_LANDLOCK, or lsm= leaves it out): "
+		          "the read-only root alone keeps a job from other files");
+}
+
 int probe_guards(struct slot *s, struct guards *ret, struct err *err)
 {
 	const struct slot_handler *handler = s->host->handler;
@@ -139,6 +150,7 @@ int probe_guards(struct slot *s, struct guards *ret, struct err *err)
 		judge_pids(s, &g);
 		guard_set(&g, GUARD_SECCOMP, s->has_seccomp, s->has_seccomp ? "refusals" : "open",
 		          s->has_seccomp ? "" : "the kernel or architecture has no system call filter");
+		judge_landlock(s, &g);
 		g.proc = s->has_proc;
 		slot_close(s);
 		bad = await_state(s, SLOT_CLOSED, err);

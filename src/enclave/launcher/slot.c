@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "enclave/launcher/cell.h"
+#include "enclave/launcher/unsafe.h"
 #include "linux/fdpass.h"
 #include "linux/sandbox.h"
 #include "linux/spawn.h"
@@ -23,12 +24,12 @@ static void release(struct slot *s);
 
 static uid_t job_uid(const struct slot *s)
 {
-	return s->host->own_ids ? s->host->config->recipe.uid_base + s->number : geteuid();
+	return s->host->own_ids && !guard_off("uid") ? s->host->config->recipe.uid_base + s->number : geteuid();
 }
 
 static gid_t job_gid(const struct slot *s)
 {
-	return s->host->own_ids ? s->host->config->recipe.uid_base + s->number : getegid();
+	return s->host->own_ids && !guard_off("uid") ? s->host->config->recipe.uid_base + s->number : getegid();
 }
 
 /* --- what the keeper says -------------------------------------------------------------------------- */
@@ -42,6 +43,7 @@ static void on_ready(struct slot *s, const struct cell_report *r, struct fdpass_
 	p->fd_count = 0;
 	s->has_proc = r->has_proc;
 	s->has_seccomp = r->has_seccomp;
+	s->landlock_abi = r->landlock_abi;
 	s->state = SLOT_OPEN;
 	s->host->handler->opened(s);
 }
@@ -216,6 +218,13 @@ static void on_tick(struct timer *t)
 }
 
 /* --- opening ---------------------------------------------------------------------------------------- */
+static uint64_t job_namespaces(const struct slot_host *h)
+{
+	return (cell_namespaces & ~(guard_off("pid-namespace") ? (uint64_t)CLONE_NEWPID : 0) &
+	        ~(guard_off("net-namespace") ? (uint64_t)CLONE_NEWNET : 0) &
+	        ~(guard_off("ipc-namespace") ? (uint64_t)CLONE_NEWIPC : 0)) | (h->own_ids ? 0 : CLONE_NEWUSER);
+}
+
 /* The keeper's process and the launcher's ends of its descriptors; its own ends close when this returns. */
 static int make_keeper(struct slot *s, struct cell_plan *plan, struct err *err)
 {
@@ -243,7 +252,7 @@ static int make_keeper(struct slot *s, struct cell_plan *plan, struct err *err)
 	plan->memory_procs = memory_procs;
 	plan->pids_procs = pids_procs;
 
-	pid_t pid = spawn_clone(cell_namespaces | (h->own_ids ? 0 : CLONE_NEWUSER), &s->pidfd, err);
+	pid_t pid = spawn_clone(job_namespaces(h), &s->pidfd, err);
 	if (pid == 0)
 		cell_keep(plan);
 	if (pid < 0)
@@ -298,7 +307,7 @@ enum outcome slot_open(struct slot *s, uint64_t payload_bytes, struct err *err)
 	s->answer_failed = s->answer_closed = false;
 	snprintf(name, sizeof name, "slot-%u", s->number);
 	int bad = cgroup_create(&s->group, h->homes, name, err);
-	if (bad == 0)
+	if (bad == 0 && !guard_off("pids"))
 		bad = cgroup_set_pids(&s->group, recipe->pids_max + 1, err);
 	if (bad == 0)
 		bad = make_keeper(s, &plan, err);
@@ -358,7 +367,7 @@ enum outcome slot_start(struct slot *s, int program, uint64_t memory_bytes, uint
 		order.data_bytes = s->limit_bytes + (uint64_t)h->threads * JOB_STACK_BYTES;
 		order.address_bytes = s->limit_bytes + (uint64_t)(h->threads + 2) * JOB_THREAD_ADDRESS_BYTES;
 	}
-	if (cgroup_set_memory(&s->group, s->limit_bytes, err) != 0)
+	if (!guard_off("memory") && cgroup_set_memory(&s->group, s->limit_bytes, err) != 0)
 		return OUTCOME_INTERNAL;
 	int bad = s->keeper == 0 ? -EPIPE : fdpass_send(s->control, bytes_of(&order, sizeof order), &program, 1);
 	if (bad != 0) {
@@ -368,7 +377,8 @@ enum outcome slot_start(struct slot *s, int program, uint64_t memory_bytes, uint
 	s->state = SLOT_RUNNING;
 	s->started_ms = clock_monotonic_ms();
 	h->running++;
-	timer_arm(h->loop, &s->deadline, deadline_ms != 0 ? deadline_ms : (int64_t)recipe->deadline_s * 1000);
+	if (!guard_off("deadline"))
+		timer_arm(h->loop, &s->deadline, deadline_ms != 0 ? deadline_ms : (int64_t)recipe->deadline_s * 1000);
 	if (s->group.version != CGROUP_NONE)
 		timer_arm(h->loop, &s->tick, JOB_OOM_POLL_MS);
 	return OUTCOME_OK;

@@ -54,6 +54,7 @@ struct slot {
 	int tmpfs, input;                /* the slot's tmpfs and the input file in it */
 	struct cgroup group;
 	bool has_proc, has_seccomp;      /* as the keeper reported them */
+	int landlock_abi;
 	bool limits_tasks;               /* by RLIMIT_NPROC */
 
 	struct timer deadline;           /* of the state the slot is in */

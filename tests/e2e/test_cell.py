@@ -1,0 +1,343 @@
+"""What a hostile prover program can do to its cell: nothing. Each row is an attack (tests/tools/evil_cell.c), the errno it
+gets, and the guards that stand against it. A row says three things, and all three are run:
+
+  - with every guard on, in the program that is shipped, the attack fails with the errno stated;
+  - with all of its guards off but one, it fails still, with the errno that this one guard gives;
+  - with that one off as well, the same attack succeeds: the guard stopped it and not an accident.
+
+Guards are switched off in build/tests/tee-rex-launcher-UNSAFE, the same sources with the hook of
+src/enclave/launcher/unsafe.h; scripts/check-hardening sees to it that the shipped program has no such hook.
+
+Sockets of the family AF_VSOCK are not tried here: they would reach the machine's own. The filter refuses socket() without
+looking at the family, which is shown with all others, those nobody has included; AF_VSOCK itself is tried inside a guest."""
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from conftest import BUILD, wait_for
+from launcher_peer import ENDED, EVIL_CONFIG, Launcher
+
+UNSAFE = BUILD / "tests" / "tee-rex-launcher-UNSAFE"
+EVIL_CELL = BUILD / "tests" / "tools" / "evil_cell"
+JOB_DIRECTORY = pathlib.Path("/run/tee-rex-UNSAFE-job")
+SWITCH = "TEEREX_UNSAFE_GUARDS_OFF"
+AF_VSOCK = 40
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the full cell needs root")
+
+# /dev/nsm and its like as stand-ins, seen by the launcher alone; limits a shell would have
+PREFIX = ("prlimit", "--core=unlimited", "--nofile=4096", "--memlock=8388608", "unshare", "--mount", "sh", "-c", """
+    mount -t tmpfs -o mode=755 t /mnt && cd /mnt && mknod -m 666 null c 1 3 && mknod -m 666 zero c 1 5 &&
+    mknod -m 444 urandom c 1 9 && mknod -m 600 nsm c 1 3 && mknod -m 600 vsock c 1 3 && mknod -m 600 console c 1 3 &&
+    mknod -m 600 kmsg c 1 3 && mount --move /mnt /dev && cd / && exec "$@" """, "sh")
+
+
+class Place:
+    """What is outside of the cell and worth attacking."""
+
+    def __init__(self, path):
+        self.path = path
+        self.crs, self.ro = path / "crs", path / "ro"
+        for d in (self.crs, self.ro):
+            d.mkdir()
+        (self.crs / "points").write_text("honest")
+        (self.ro / "file").write_text("honest")
+        self.secret = JOB_DIRECTORY / "secret"         # not below a directory that a job is shown a part of
+        self.secret.write_text("secret")
+        self.secret.chmod(0o600)
+        shutil.copy(EVIL_CELL, self.ro / "suid")
+        (self.ro / "suid").chmod(0o4755)
+        self.word = os.urandom(12).hex()
+        # as the prover is: without capabilities. Its user is the job's own where the guard "uid" is off.
+        self.victim = subprocess.Popen(["setpriv", "--bounding-set=-all", "--inh-caps=-all", EVIL_CELL, "victim", self.word],
+                                       stdout=subprocess.PIPE, text=True)
+        self.address = self.victim.stdout.readline().strip()
+        self.abstract = "tee-rex-test-" + os.urandom(6).hex()
+        self.listeners = [self.listen(socket.AF_UNIX, "\0" + self.abstract), self.listen(socket.AF_UNIX, str(self.ro / "socket")),
+                          self.listen(socket.AF_INET, ("127.0.0.1", 0))]
+        os.chmod(self.ro / "socket", 0o777)
+        self.port = self.listeners[2].getsockname()[1]
+        fd = os.open(self.secret, os.O_RDONLY)
+        self.descriptor = os.dup2(fd, 150, inheritable=True)        # a launcher started with one too many
+        os.close(fd)
+
+    @staticmethod
+    def listen(family, address):
+        s = socket.socket(family)
+        s.bind(address)
+        s.listen(16)
+        return s
+
+    def close(self):
+        self.victim.kill()
+        self.victim.wait()
+        for s in self.listeners:
+            s.close()
+        os.close(self.descriptor)
+        shutil.rmtree(self.path)
+
+    def launcher(self, off=None, **keys):
+        """The shipped one, or (off: a set of guards, an empty one too) the one whose guards are off."""
+        lines = "".join(f"{k} = {v}\n" for k, v in keys.items())
+        config = EVIL_CONFIG.format(top="", recipe=f"ro = {self.ro}\n{lines}", policy="require" if off is None else "degrade")
+        config = config.replace("crs = none", f"crs = {self.crs}")
+        return Launcher(self.path, config=config, prefix=PREFIX, launcher=None if off is None else UNSAFE, evil=EVIL_CELL,
+                        env={SWITCH: ",".join(sorted(off or ()))})
+
+
+@pytest.fixture(scope="module")
+def place():
+    for program in (UNSAFE, EVIL_CELL):
+        assert program.exists(), f"{program} is missing: make {program.relative_to(BUILD.parent)}"
+    JOB_DIRECTORY.mkdir(exist_ok=True)
+    JOB_DIRECTORY.chmod(0o777)
+    path = pathlib.Path(tempfile.mkdtemp(prefix="tr-cell-", dir="/tmp"))
+    path.chmod(0o755)
+    p = Place(path)
+    yield p
+    p.close()
+    shutil.rmtree(JOB_DIRECTORY)
+
+
+@pytest.fixture(scope="module")
+def shipped(place):
+    with place.launcher() as l:
+        assert "missing=none" in l.guards
+        yield l
+
+
+def result(launcher, attack, slot=0, **limits):
+    """"ok", the errno's name, or how the job ended when it did not get as far as that."""
+    m = launcher.run(attack, slot, **limits)
+    return m.proof().decode() if m.how == "ok" else m.how
+
+
+# --- the table -----------------------------------------------------------------------------------------------------------
+# attack; errno with every guard on; guard: errno when it alone is left. "+x" after the attack's name in NEEDS: off throughout.
+
+ROWS = [
+    # sockets and what goes around them
+    ("socketpair", "EPERM", {"seccomp": "EPERM"}),
+    ("unix {ro}/socket", "EPERM", {"seccomp": "EPERM"}),
+    ("unix @{abstract}", "EPERM", {"seccomp": "EPERM", "net-namespace": "ECONNREFUSED", "landlock": "EPERM"}),
+    ("connect {port}", "EPERM", {"seccomp": "EPERM", "net-namespace": "ENETUNREACH", "landlock": "EACCES"}),
+    ("bind 0", "EPERM", {"seccomp": "EPERM", "landlock": "EACCES"}),
+    ("io_uring", "EPERM", {"seccomp": "EPERM", "rlimits": "ENOMEM"}),
+    # the identity
+    ("read /dev/nsm", "ENOENT", {"devices": "ENOENT", "landlock": "EACCES", "uid": "EACCES"}),
+    ("read /dev/vsock", "ENOENT", {"devices": "ENOENT", "landlock": "EACCES", "uid": "EACCES"}),
+    ("open-write /dev/console", "ENOENT", {"devices": "ENOENT", "landlock": "EACCES", "uid": "EACCES"}),
+    ("read /dev/kmsg", "ENOENT", {"devices": "ENOENT", "landlock": "EACCES", "uid": "EACCES"}),
+    # the service and other processes; the victim stands for the prover
+    ("mem {victim} {address} {word}", "ENOENT", {"pid-namespace": "ENOENT", "uid": "EACCES", "landlock": "EACCES"}),
+    ("vm-readv {victim} {address} {word}", "EPERM", {"seccomp": "EPERM", "pid-namespace": "ESRCH", "uid": "EPERM", "landlock": "EPERM"}),
+    ("ptrace {victim}", "EPERM", {"seccomp": "EPERM", "pid-namespace": "ESRCH", "uid": "EPERM", "landlock": "EPERM"}),
+    ("kill {victim} 10", "ESRCH", {"pid-namespace": "ESRCH", "uid": "EPERM", "landlock": "EPERM"}),
+    ("kill {launcher} 0", "ESRCH", {"pid-namespace": "ESRCH", "uid": "EPERM", "landlock": "EPERM"}),
+    ("ptrace-child", "EPERM", {"seccomp": "EPERM"}),
+    ("pidfd-getfd", "EPERM", {"seccomp": "EPERM"}),
+    ("kcmp", "EPERM", {"seccomp": "EPERM"}),
+    ("read /proc/1/environ", "EACCES", {"dumpable": "EACCES"}),      # its own keeper
+    ("ptrace 1", "EPERM", {"seccomp": "EPERM", "dumpable": "EPERM"}),
+    # files: what is not shown, what is shown read-only
+    ("read /etc/passwd", "ENOENT", {"root": "ENOENT", "landlock": "EACCES"}),
+    ("find {secret} secret", "ENOENT", {"root": "ENOENT", "landlock": "EACCES", "uid": "EACCES"}),
+    ("create /x", "EROFS", {"read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("create /dev/x", "EROFS", {"read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("write {ro}/file honest", "EACCES", {"read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("open-write /proc/self/oom_score_adj", "EROFS", {"proc-read-only": "EROFS", "landlock": "EACCES"}),
+    ("write /crs/points honest", "EACCES", {"crs-read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("create /crs/x{n}", "EROFS", {"crs-read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("remove /crs/gone{n}", "EROFS", {"crs-read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("truncate /crs/empty", "EACCES", {"crs-read-only": "EROFS", "landlock": "EACCES", "uid": "EACCES"}),
+    ("exec /job/x", "EACCES", {"noexec": "EACCES", "landlock": "EACCES"}),
+    ("ioctl /dev/urandom", "EACCES", {"landlock": "EACCES"}),
+    ("descriptor {descriptor}", "EBADF", {"descriptors": "EBADF"}),
+    ("handle /job", "EPERM", {"seccomp": "EPERM"}),
+    # privileges
+    ("setuid 0", "EPERM", {"uid": "EPERM"}),
+    ("suid {ro}/suid", "EPERM", {"nosuid": "EPERM", "no-new-privs": "EPERM"}),
+    ("unshare 0x10000000", "EPERM", {"seccomp": "EPERM"}),           # a user namespace
+    ("unshare 0x20000", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM"}),
+    ("clone 0x10000000", "EPERM", {"seccomp": "EPERM"}),
+    ("clone 0x20000000", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM"}),
+    ("clone3", "ENOSYS", {"seccomp": "ENOSYS"}),
+    ("mount /crs", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM", "landlock": "EPERM"}),
+    ("chroot /crs", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM"}),
+    ("hostname evil", "EPERM", {"capabilities": "EPERM", "uid": "EPERM"}),
+    ("realtime", "EPERM", {"capabilities": "EPERM", "uid": "EPERM"}),
+    ("personality", "EPERM", {"seccomp": "EPERM"}),
+    ("userfaultfd", "EPERM", {"seccomp": "EPERM"}),
+    ("raise-limit 4 -1", "EPERM", {"rlimits": "EPERM"}),             # RLIMIT_CORE
+    ("mlock", "EPERM", {"rlimits": "EPERM"}),
+    # bombs
+    ("processes 100", "EAGAIN", {"pids": "EAGAIN"}),
+    ("memory 96", "out-of-memory", {"memory": "out-of-memory"}),
+    ("disk 16", "ENOSPC", {"disk": "ENOSPC"}),
+    ("files 500", "ENOSPC", {"disk": "ENOSPC"}),
+    ("descriptors 1000", "EMFILE", {"rlimits": "EMFILE"}),
+]
+# without no_new_privs neither can be had at all
+NEEDS = {"suid": {"landlock", "seccomp"}}
+
+
+@pytest.mark.parametrize("attack, errno, belts", ROWS, ids=[r[0].replace("{", "").replace("}", "") for r in ROWS])
+def test_attack(place, shipped, attack, errno, belts):
+    needs = NEEDS.get(attack.split()[0], set())
+
+    def attempt(launcher):
+        attempt.n += 1
+        for name in (f"gone{attempt.n}", "empty"):
+            (place.crs / name).write_text("x")
+        text = attack.format(**{**vars(place), "victim": place.victim.pid, "launcher": launcher.pid, "n": attempt.n})
+        return result(launcher, text)
+    attempt.n = 0
+
+    assert attempt(shipped) == errno
+    with place.launcher(set()) as l:                # built with the hook, and nothing off: no different
+        assert attempt(l) == errno
+    for belt, stops in belts.items():
+        with place.launcher(set(belts) - {belt} | needs) as l:
+            assert attempt(l) == stops, f"{belt} alone"
+    with place.launcher(set(belts) | needs) as l:
+        assert attempt(l) == "ok", "nothing against it"
+
+
+# --- sockets ------------------------------------------------------------------------------------------------------------
+
+FAMILIES = [f for f in [*range(64), 255, 256, 65535, 2**31 - 1, -1] if f != AF_VSOCK]
+
+
+def test_sockets_of_every_family(place, shipped):
+    """Refused before the kernel looks at the family: one that does not exist gets the same answer."""
+    for family in FAMILIES:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
+            if family > 48 and kind != socket.SOCK_STREAM:
+                continue
+            assert result(shipped, f"socket {family} {kind}") == "EPERM", (family, kind)
+    with place.launcher({"seccomp"}) as l:
+        answers = {f: result(l, f"socket {f} {socket.SOCK_DGRAM}") for f in FAMILIES}
+    assert [answers[f] for f in (socket.AF_UNIX, socket.AF_INET, socket.AF_NETLINK)] == ["ok"] * 3
+    # the kernel's own answers are of many kinds: where there is a filter, none of them is ever heard
+    assert {answers[f] for f in (63, 255, 2**31 - 1, -1)} == {"EAFNOSUPPORT"}
+
+
+# --- jobs among themselves -------------------------------------------------------------------------------------------------
+
+def job_program(launcher, uid=None):
+    """The pid of the one running job's program: the keeper's child."""
+    return wait_for(lambda: launcher.descendants()[1:2], what="the job's program")[0]
+
+
+OTHERS = {"pid-namespace": "ENOENT", "uid": "EACCES", "landlock": "EACCES"}
+
+
+@pytest.mark.parametrize("on, errno", [("all", "ENOENT"), *OTHERS.items(), (None, "ok")])
+def test_another_jobs_input(place, on, errno):
+    with place.launcher(None if on == "all" else set(OTHERS) - {on}) as l:
+        l.open(0, b"hang for-ever\n")
+        l.start(0)
+        path = f"/proc/{job_program(l)}/root/job/input"
+        assert result(l, f"find {path} hang", slot=1) == errno
+        l.send_cancel(0)
+        assert l.expect(ENDED, 0).how == "cancelled"
+        l.close(0)
+
+
+def test_poisoned_points(place, shipped):
+    """What one job does to the CRS is not there for the next one, unless nothing guards it."""
+    def poison(launcher):
+        (place.crs / "points").write_text("honest")
+        did = result(launcher, "write /crs/points poison", slot=0)
+        return did, result(launcher, "find /crs/points honest", slot=1), (place.crs / "points").read_text()
+    assert poison(shipped) == ("EACCES", "ok", "honest")
+    with place.launcher({"crs-read-only", "landlock", "uid"}) as l:
+        assert poison(l) == ("ok", "EBADMSG", "poison")
+    (place.crs / "points").write_text("honest")
+
+
+LEFTOVERS = [
+    ("leave /job/x leftover", "find /job/x leftover", ("ok", "ENOENT"), "job-tmpfs"),
+    ("shm-leave 4711", "shm-find 4711", ("ok", "ENOENT"), "ipc-namespace"),
+    ("key-leave {word}", "key-find {word}", ("EPERM", "EPERM"), "seccomp"),
+]
+
+
+@pytest.mark.parametrize("leave, find, answers, guard", LEFTOVERS, ids=[r[0].split()[0] + "-" + r[3] for r in LEFTOVERS])
+def test_leftovers_of_the_last_job(place, shipped, leave, find, answers, guard):
+    def both(launcher):                             # in one slot, so as one user
+        return tuple(result(launcher, a.format(word=place.word)) for a in (leave, find))
+    assert both(shipped) == answers
+    try:
+        with place.launcher({guard}) as l:
+            assert both(l) == ("ok", "ok")
+    finally:
+        subprocess.run(["ipcrm", "-M", "4711"], stderr=subprocess.DEVNULL, check=False)
+
+
+# --- what never ends -----------------------------------------------------------------------------------------------------------
+
+def test_a_job_that_never_ends(place, shipped):
+    assert result(shipped, "hang", deadline_ms=300) == "timed-out"
+    with place.launcher({"deadline"}) as l:
+        l.open(0, b"hang\n")
+        l.start(0, deadline_ms=300)
+        assert l.silent(1.5)
+        l.send_cancel()
+        assert l.expect(ENDED).how == "cancelled"
+        l.close()
+
+
+def test_an_output_bomb(place, shipped):
+    """8 MiB of output: read, so that the writer does not block, and dropped."""
+    def log_after(launcher):
+        before = launcher.log_path.stat().st_size
+        assert result(launcher, "output 8") == "ok"
+        return launcher.log_path.stat().st_size - before
+    assert log_after(shipped) < 1000
+    with place.launcher({"output"}) as l:
+        assert log_after(l) > 8 << 20
+
+
+def test_killing_the_keeper(place, shipped):
+    """The first process of a namespace gets no signal from inside it; anywhere else the job ends as our failure."""
+    assert result(shipped, "kill-keeper") == "ok"
+    with place.launcher({"pid-namespace"}) as l:
+        assert result(l, "kill-keeper") == "internal"
+
+
+def test_the_victim_heard_only_what_was_let_through(place, shipped):
+    assert place.victim.poll() is None
+    os.set_blocking(place.victim.stdout.fileno(), False)
+
+    def heard():
+        try:
+            return os.read(place.victim.stdout.fileno(), 100)
+        except BlockingIOError:
+            return b""
+    heard()                                         # of test_attack
+    result(shipped, f"kill {place.victim.pid} 10")
+    time.sleep(0.1)
+    assert not heard()
+    with place.launcher({"pid-namespace", "uid", "landlock"}) as l:
+        result(l, f"kill {place.victim.pid} 10")
+    wait_for(lambda: heard() == b"hit\n", what="the signal")
+
+
+# --- the hook ------------------------------------------------------------------------------------------------------------------
+
+def test_only_the_test_build_has_the_hook(place):
+    assert SWITCH.encode() in UNSAFE.read_bytes()
+    for program in ("tee-rex-launcher", "tee-rex-prover", "tee-rex"):
+        assert SWITCH.encode() not in (BUILD / program).read_bytes()
+    # and in the shipped one the variable changes nothing
+    with Launcher(place.path, config=EVIL_CONFIG.format(top="", recipe="", policy="require"), evil=EVIL_CELL,
+                  env={SWITCH: "seccomp,landlock,uid"}) as l:
+        assert "missing=none" in l.guards
+        assert result(l, "socketpair") == "EPERM"
