@@ -62,7 +62,7 @@ $(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)un
 # Which layers each program may use, lowest last (link order).
 LINK_CLI := cli host image attest openpgp linux crypto format base
 LINK_PROVER := enclave openpgp linux crypto format base
-LINK_LAUNCHER := enclave linux format base
+LINK_LAUNCHER := enclave linux crypto format base
 LINK_SIM := sim host linux crypto format base
 LINK_TEST := cli sim host image enclave attest openpgp linux crypto format base
 

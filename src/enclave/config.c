@@ -148,9 +148,14 @@ static int read_version_name(struct parser *p, const struct key *k, struct bytes
 	return 0;
 }
 
+static bool file_name_valid(struct bytes name)
+{
+	return name.n > 0 && name.n < CONFIG_FILE_NAME_MAX && name.p[0] != '.' && memchr(name.p, '/', name.n) == NULL;
+}
+
 static int read_file_name(struct parser *p, const struct key *k, struct bytes value)
 {
-	if (value.n >= k->size || value.p[0] == '.' || memchr(value.p, '/', value.n) != NULL)
+	if (!file_name_valid(value))
 		return refuse(p, k, value, "one file name of up to 63 characters is allowed, without /, not starting with .");
 	bytes_to_cstr(value, AT(p, k, char), k->size);
 	return 0;
@@ -164,6 +169,26 @@ static int read_crs(struct parser *p, const struct key *k, struct bytes value)
 		bytes_to_cstr(value, p->c->recipe.crs, sizeof p->c->recipe.crs);
 	else
 		return refuse(p, k, value, "an absolute path without . or .. or //, or \"none\", is allowed");
+	return 0;
+}
+
+static int read_crs_sha256(struct parser *p, const struct key *k, struct bytes value)
+{
+	struct config_recipe *r = &p->c->recipe;
+	struct config_crs_pin pin;
+	size_t space = 0;
+	while (space < value.n && value.p[space] != ' ')
+		space++;
+	struct bytes name = bytes_slice(value, 0, space), hex = bytes_slice(value, space + 1, value.n - space - (space < value.n));
+	if (!file_name_valid(name) || !hex_decode(hex, pin.sha256, sizeof pin.sha256))
+		return refuse(p, k, value, "FILE HEX is allowed: a file name in the crs directory, a space, and its SHA-256 of 64 hex digits");
+	if (r->crs_pin_count == CONFIG_CRS_PINS_MAX)
+		return refuse_more(p, k, value, CONFIG_CRS_PINS_MAX);
+	bytes_to_cstr(name, pin.file, sizeof pin.file);
+	for (uint32_t i = 0; i < r->crs_pin_count; i++)
+		if (strcmp(r->crs_pin[i].file, pin.file) == 0)
+			return refuse(p, k, value, "this file has a SHA-256 already");
+	r->crs_pin[r->crs_pin_count++] = pin;
 	return 0;
 }
 
@@ -294,6 +319,7 @@ static const struct key keys[] = {
 	{ RECIPE, "input", read_file_name, MEMBER(recipe.input), 0, 0, false },
 	{ RECIPE, "output", read_file_name, MEMBER(recipe.output), 0, 0, false },
 	{ RECIPE, "crs", read_crs, MEMBER(recipe.crs), 0, 0, false },
+	{ RECIPE, "crs_sha256", read_crs_sha256, MEMBER(recipe.crs_pin), 0, 0, true },
 	{ RECIPE, "memory_mib", read_u32, MEMBER(recipe.memory_mib), 8, 1 << 20, false },
 	{ RECIPE, "deadline_s", read_u32, MEMBER(recipe.deadline_s), 1, 86400, false },
 	{ RECIPE, "threads", read_u32, MEMBER(recipe.threads), 0, 256, false },
@@ -455,6 +481,8 @@ static int check_whole(struct parser *p)
 	if (c->versions_max < c->version_count)
 		return fail(p->err, 0, "%s: %u versions are listed but versions_max = %u are allowed", p->file,
 		            c->version_count, c->versions_max);
+	if (c->recipe.crs_pin_count > 0 && c->recipe.crs[0] == '\0')
+		return fail(p->err, 0, "%s: crs = none, but crs_sha256 names files of it", p->file);
 	/* beside a simulated NSM nothing is protected that a missing guard could lose; elsewhere it must be asked for */
 	enum guard_policy others = p->all_given ? p->all_guards :
 	                           c->nsm == CONFIG_NSM_SIMULATED_SOCKET ? GUARD_DEGRADE : GUARD_REQUIRE;

@@ -23,6 +23,9 @@ enum config_nsm { CONFIG_NSM_DEVICE, CONFIG_NSM_SIMULATED_SOCKET };
 
 struct config_version { char name[FRAME_VERSION_MAX + 1]; char path[CONFIG_STRING_MAX]; };
 
+/* A file of the CRS directory and what it must be. */
+struct config_crs_pin { char file[CONFIG_FILE_NAME_MAX]; uint8_t sha256[32]; };
+
 /* How one job is run. Strings of arg and env may hold placeholders (launcher/recipe.h). */
 struct config_recipe {
 	char arg[CONFIG_ARGS_MAX][CONFIG_STRING_MAX];    /* arg[0] is the program's name */
@@ -33,6 +36,8 @@ struct config_recipe {
 	uint32_t ro_count;
 	char input[CONFIG_FILE_NAME_MAX], output[CONFIG_FILE_NAME_MAX];
 	char crs[CONFIG_STRING_MAX];                     /* directory; "" = the recipe needs none */
+	struct config_crs_pin crs_pin[CONFIG_CRS_PINS_MAX];   /* with any, a job is shown these files and no others */
+	uint32_t crs_pin_count;
 	uint32_t memory_mib, deadline_s;                 /* also the most a START may ask for */
 	uint32_t threads;                                /* 0: one per usable CPU */
 	uint32_t pids_max;                               /* processes and threads of a job */

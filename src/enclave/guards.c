@@ -28,7 +28,7 @@ void guards_line(const struct guards *g, struct writer *w)
 	const char *separator = "";
 	for (unsigned i = 0; i < GUARD_COUNT; i++)
 		put_fmt(w, "%s=%s ", guard_name((enum guard)i), g->state[i].how);
-	put_fmt(w, "userns=%s proc=%s missing=", g->userns ? "yes" : "no", g->proc ? "own" : "absent");
+	put_fmt(w, "userns=%s proc=%s crs=%s missing=", g->userns ? "yes" : "no", g->proc ? "own" : "absent", g->crs);
 	for (unsigned i = 0; i < GUARD_COUNT; i++)
 		if (!g->state[i].given) {
 			put_fmt(w, "%s%s", separator, guard_name((enum guard)i));

@@ -26,6 +26,7 @@ struct guard_state { bool given; char how[GUARD_HOW_MAX]; char why[GUARD_WHY_MAX
 struct guards {
 	struct guard_state state[GUARD_COUNT];
 	bool userns;         /* jobs run in a user namespace of their own */
+	const char *crs;     /* how jobs see a CRS: "pinned", "unpinned" or "none" */
 	bool proc;           /* jobs have a /proc (of their own pid namespace) */
 };
 
@@ -34,7 +35,7 @@ const char *guard_name(enum guard g);
 
 void guard_set(struct guards *g, enum guard which, bool given, const char *how, const char *why);
 
-/* One line: "uid=64000+ memory=cgroup-v1 … userns=no proc=own missing=swap". */
+/* One line: "uid=64000+ memory=cgroup-v1 … userns=no proc=own crs=pinned missing=swap". */
 void guards_line(const struct guards *g, struct writer *w);
 
 #endif

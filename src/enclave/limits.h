@@ -12,6 +12,7 @@ enum {
 	CONFIG_ARGS_MAX = 32,
 	CONFIG_ENV_MAX = 32,
 	CONFIG_RO_MAX = 16,                      /* read-only paths of a job's root */
+	CONFIG_CRS_PINS_MAX = 8,                 /* CRS files with a SHA-256 */
 	CONFIG_FILE_NAME_MAX = 64,               /* input and output file names */
 
 	/* launcher */

@@ -10,6 +10,7 @@ src/enclave/launcher/unsafe.h; scripts/check-hardening sees to it that the shipp
 
 Sockets of the family AF_VSOCK are not tried here: they would reach the machine's own. The filter refuses socket() without
 looking at the family, which is shown with all others, those nobody has included; AF_VSOCK itself is tried inside a guest."""
+import hashlib
 import os
 import pathlib
 import shutil
@@ -21,7 +22,7 @@ import time
 import pytest
 
 from conftest import BUILD, wait_for
-from launcher_peer import ENDED, EVIL_CONFIG, Launcher
+from launcher_peer import ENDED, EVIL_CONFIG, FAILED, Launcher
 
 UNSAFE = BUILD / "tests" / "tee-rex-launcher-UNSAFE"
 EVIL_CELL = BUILD / "tests" / "tools" / "evil_cell"
@@ -82,13 +83,12 @@ class Place:
         os.close(self.descriptor)
         shutil.rmtree(self.path)
 
-    def launcher(self, off=None, **keys):
+    def launcher(self, off=None, recipe="", wait=True):
         """The shipped one, or (off: a set of guards, an empty one too) the one whose guards are off."""
-        lines = "".join(f"{k} = {v}\n" for k, v in keys.items())
-        config = EVIL_CONFIG.format(top="", recipe=f"ro = {self.ro}\n{lines}", policy="require" if off is None else "degrade")
+        config = EVIL_CONFIG.format(top="", recipe=f"ro = {self.ro}\n{recipe}", policy="require" if off is None else "degrade")
         config = config.replace("crs = none", f"crs = {self.crs}")
         return Launcher(self.path, config=config, prefix=PREFIX, launcher=None if off is None else UNSAFE, evil=EVIL_CELL,
-                        env={SWITCH: ",".join(sorted(off or ()))})
+                        env={SWITCH: ",".join(sorted(off or ()))}, wait=wait)
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +260,101 @@ def test_poisoned_points(place, shipped):
     with place.launcher({"crs-read-only", "landlock", "uid"}) as l:
         assert poison(l) == ("ok", "EBADMSG", "poison")
     (place.crs / "points").write_text("honest")
+
+
+# --- pinned points: what was hashed is what jobs see -----------------------------------------------------------------------
+
+def pin(place, name="points", text="honest"):
+    return f"crs_sha256 = {name} {hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@pytest.fixture
+def honest(place):
+    def restore():
+        for f in place.crs.iterdir():
+            f.unlink() if not f.is_dir() else f.rmdir()
+        (place.crs / "points").write_text("honest")
+    restore()
+    yield place.crs / "points"
+    restore()
+
+
+def test_only_pinned_files_are_shown(place, honest):
+    (place.crs / "other").write_text("other")
+    (place.crs / "more").write_text("m" * 100000)
+    with place.launcher(recipe=pin(place) + "\n" + pin(place, "more", "m" * 100000)) as l:
+        assert "crs=pinned" in l.guards
+        assert result(l, "find /crs/points honest") == "ok"
+        assert result(l, "read /crs/more") == "ok"
+        assert result(l, "read /crs/other") == "ENOENT"
+        assert result(l, "write /crs/points poison") == "EACCES"
+        assert result(l, "remove /crs/points") == "EROFS"
+        assert result(l, "create /crs/x") == "EROFS"
+    with place.launcher() as l:
+        assert "crs=unpinned" in l.guards
+        assert result(l, "read /crs/other") == "ok"
+
+
+def refusal(place, recipe, off=None):
+    """Why it does not start; None when it does."""
+    with place.launcher(off, wait=False, recipe=recipe) as l:
+        try:
+            code = l.process.wait(2)
+        except subprocess.TimeoutExpired:
+            return None
+        assert code == 1
+        return l.log()
+
+
+def owned(uid, gid, mode):
+    return lambda f: (os.chown(f, uid, gid), f.chmod(mode))
+
+
+NOT_THESE = {
+    "other bytes": (lambda f: f.write_text("poison"), "has SHA-256 " + hashlib.sha256(b"poison").hexdigest()),
+    "one bit": (lambda f: f.write_text("honess"), "not the points that were meant, or damaged"),
+    "more bytes": (lambda f: f.write_text("honest!"), "not the points"),
+    "none": (lambda f: f.write_text(""), "not the points"),
+    "missing": (lambda f: f.unlink(), "No such file"),
+    "a link": (lambda f: (f.rename(f.parent / "real"), f.symlink_to("real")), "Too many levels of symbolic links"),
+    "a directory": (lambda f: (f.unlink(), f.mkdir()), "not a plain file"),
+    "a pipe": (lambda f: (f.unlink(), os.mkfifo(f)), "not a plain file"),
+    "writable by all": (owned(0, 0, 0o646), "jobs could write"),
+    "a job's own": (owned(64003, 0, 0o644), "jobs could write"),
+    "a job's own, read-only for now": (owned(64000, 0, 0o444), "jobs could write"),
+    "a job's group's": (owned(0, 64001, 0o664), "jobs could write"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_THESE)
+def test_other_points_do_not_start(place, honest, name):
+    spoil, why = NOT_THESE[name]
+    assert refusal(place, pin(place)) is None
+    spoil(honest)
+    said = refusal(place, pin(place))
+    assert said is not None and "crs_sha256 = points" in said and why in said
+    if name in ("other bytes", "writable by all", "a job's own"):
+        assert refusal(place, pin(place), {"crs-hash"}) is None
+
+
+CHANGES = {
+    "written": lambda f: f.write_text("poison"),
+    "written, same size and time": lambda f: (st := f.stat(), f.write_text("poison"), os.utime(f, ns=(st.st_atime_ns, st.st_mtime_ns))),
+    "replaced": lambda f: ((f.parent / "new").write_text("poison"), (f.parent / "new").rename(f)),
+    "covered": lambda f: (f.rename(f.parent / "old"), (f.parent / "poison").write_text("poison"), f.symlink_to("poison")),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_points_changed_after_the_start_are_given_to_no_job(place, honest, how):
+    with place.launcher(recipe=pin(place)) as l, place.launcher({"crs-hash"}, recipe=pin(place)) as unguarded:
+        for launcher in (l, unguarded):
+            assert result(launcher, "find /crs/points honest") == "ok"
+        CHANGES[how](honest)
+        l.send_open(0)
+        m = l.expect(FAILED)
+        assert m.how == "internal" and "is not the file any more that was hashed at start" in m.text
+        assert result(unguarded, "find /crs/points poison") == "ok"
 
 
 LEFTOVERS = [

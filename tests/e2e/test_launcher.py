@@ -658,7 +658,7 @@ def test_guards_are_reported_and_required(place, user, as_root):
     config.chmod(0o644)
     r = start_directly(place, "--check", "--config", str(config), user=user)
     words = dict(w.split("=", 1) for w in r.stdout.split())
-    assert set(words) == {"uid", "memory", "swap", "pids", "seccomp", "landlock", "userns", "proc", "missing"}
+    assert set(words) == {"uid", "memory", "swap", "pids", "seccomp", "landlock", "userns", "proc", "crs", "missing"}
     if as_root and CGROUP:
         assert r.returncode == 0 and words["missing"] == "none" and words["uid"] == "64000+slot" and words["userns"] == "no"
         return
@@ -724,6 +724,9 @@ def kit(tmp_path_factory, place):
 
 def real_config(kit, **keys):
     lines = "".join(f"{k} = {v}\n" for k, v in keys.items())
+    for digest, name in (line.split() for line in (kit / "SHA256SUMS").read_text().splitlines()):
+        if name.startswith("crs-TEST/"):
+            lines += f"crs_sha256 = {name.partition('/')[2]} {digest}\n"
     return f"[recipe]\ncrs = {kit}/crs-TEST\n{lines}[isolation]\nall = degrade\n"
 
 

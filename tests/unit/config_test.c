@@ -60,7 +60,8 @@ static void every_key_is_read(void **state)
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nversion = 5.0.0-nightly+1_a /opt/bb\nversion = b /opt/b b\ndefault_version = b\n\n"
 		"[recipe]\narg = x\narg = {input}{input}{\narg={ a}=#\nenv = A={threads}\nenv = HOME=/\nenv = CRS_PATH\n"
-		"ro = /a\nro = /b/c\ninput = in\noutput = pi.bin\ncrs = none\nmemory_mib = 8\ndeadline_s = 1\nthreads = 256\n"
+		"ro = /a\nro = /b/c\ninput = in\noutput = pi.bin\ncrs = /c\ncrs_sha256 = a.dat " HEX64 "\ncrs_sha256 = b " HEX64 "\n"
+		"memory_mib = 8\ndeadline_s = 1\nthreads = 256\n"
 		"pids_max = 1\nuid_base = 1000\noutput_log_kib = 64\n"
 		"[isolation]\nswap = require\nall = degrade\n"), 0);
 	assert_int_equal(c.epoch, 7);
@@ -86,7 +87,10 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c.recipe.ro_count, 2);
 	assert_string_equal(c.recipe.input, "in");
 	assert_string_equal(c.recipe.output, "pi.bin");
-	assert_string_equal(c.recipe.crs, "");
+	assert_string_equal(c.recipe.crs, "/c");
+	assert_int_equal(c.recipe.crs_pin_count, 2);
+	assert_string_equal(c.recipe.crs_pin[0].file, "a.dat");
+	assert_int_equal(c.recipe.crs_pin[1].sha256[31], 0xef);
 	assert_int_equal(c.recipe.memory_mib, 8);
 	assert_int_equal(c.recipe.deadline_s, 1);
 	assert_int_equal(c.recipe.threads, 256);
@@ -165,6 +169,11 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "[recipe]\ninput = a/b", "f:2: input = a/b: one file name of up to 63 characters is allowed, without /, not starting with ." },
 		{ "[recipe]\ninput = ..", "f:2: input = ..: one file name of up to 63 characters is allowed, without /, not starting with ." },
 		{ "[recipe]\ncrs = crs", "f:2: crs = crs: an absolute path without . or .. or //, or \"none\", is allowed" },
+		{ "[recipe]\ncrs_sha256 = " HEX64, "f:2: crs_sha256 = " HEX64 ": FILE HEX is allowed: a file name in the crs directory, a space, and its SHA-256 of 64 hex digits" },
+		{ "[recipe]\ncrs_sha256 = ../a " HEX64, "f:2: crs_sha256 = ../a " HEX64 ": FILE HEX is allowed: a file name in the crs directory, a space, and its SHA-256 of 64 hex digits" },
+		{ "[recipe]\ncrs_sha256 = a  " HEX64, "f:2: crs_sha256 = a  " HEX64 ": FILE HEX is allowed: a file name in the crs directory, a space, and its SHA-256 of 64 hex digits" },
+		{ "[recipe]\ncrs_sha256 = a " HEX64 "\ncrs_sha256 = a " HEX64, "f:3: crs_sha256 = a " HEX64 ": this file has a SHA-256 already" },
+		{ "[recipe]\ncrs = none\ncrs_sha256 = a " HEX64, "f: crs = none, but crs_sha256 names files of it" },
 		{ "[recipe]\nro = /a/../b", "f:2: ro = /a/../b: an absolute path without . or .. or // is allowed" },
 		{ "[recipe]\nro = /a/", "f:2: ro = /a/: an absolute path without . or .. or // is allowed" },
 		{ "[recipe]\nro = /", "f:2: ro = /: an absolute path without . or .. or // is allowed" },
@@ -304,19 +313,19 @@ static void files_are_loaded(void **state)
 static void guards_make_one_line(void **state)
 {
 	(void)state;
-	struct guards g = { .userns = true };
+	struct guards g = { .userns = true, .crs = "pinned" };
 	uint8_t buf[512];
 	for (unsigned i = 0; i < GUARD_COUNT; i++)
 		guard_set(&g, (enum guard)i, true, "x", "");
 	struct writer w = writer_of(buf, sizeof buf);
 	guards_line(&g, &w);
-	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=x memory=x swap=x pids=x seccomp=x landlock=x userns=yes proc=absent missing=none")));
+	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=x memory=x swap=x pids=x seccomp=x landlock=x userns=yes proc=absent crs=pinned missing=none")));
 	guard_set(&g, GUARD_UID, false, "shared", "why");
 	guard_set(&g, GUARD_PIDS, false, "open", "why");
 	g.proc = true;
 	w = writer_of(buf, sizeof buf);
 	guards_line(&g, &w);
-	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=shared memory=x swap=x pids=open seccomp=x landlock=x userns=yes proc=own missing=uid,pids")));
+	assert_true(bytes_equal(writer_bytes(&w), BYTES_LIT("uid=shared memory=x swap=x pids=open seccomp=x landlock=x userns=yes proc=own crs=pinned missing=uid,pids")));
 }
 
 int main(void)

@@ -77,31 +77,46 @@ static int make_parents(int root, const char *path, struct err *err)
 	return 0;
 }
 
-/* Shows what is at path in the same place of the cell. -ENOENT when there is nothing. */
-static int show(int root, const char *path, const char *as, uint64_t attributes, struct err *err)
+/* Makes the place root/as of the kind st tells, to mount on. */
+static int make_place(int root, const char *as, const struct stat *st, struct err *err)
 {
-	struct stat st;
-	char target[CONFIG_STRING_MAX];
-
-	if (lstat(path, &st) != 0)
-		return fail(err, errno, "look at %s", path);
+	CLEANUP(close_fd) int file = -1;
 	int bad = make_parents(root, as, err);
 	if (bad != 0)
 		return bad;
-	if (S_ISLNK(st.st_mode)) {               /* /lib is usr/lib: the same link does the same */
-		ssize_t n = readlink(path, target, sizeof target - 1);
-		if (n <= 0)
-			return fail(err, errno, "read the link %s", path);
-		target[n] = '\0';
-		return symlinkat(target, root, as) != 0 && errno != EEXIST ? fail(err, errno, "link /%s in the cell", as) : 0;
-	}
-	CLEANUP(close_fd) int place = -1;
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(st->st_mode))
 		bad = mkdirat(root, as, 0755);
 	else
-		bad = (place = openat(root, as, O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0644)) < 0 ? -1 : 0;
-	if (bad != 0 && errno != EEXIST)
-		return fail(err, errno, "make /%s in the cell", as);
+		bad = (file = openat(root, as, O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0644)) < 0 ? -1 : 0;
+	return bad != 0 && errno != EEXIST ? fail(err, errno, "make /%s in the cell", as) : 0;
+}
+
+/* /lib is usr/lib: the same link does the same. */
+static int show_link(int root, const char *path, const char *as, struct err *err)
+{
+	char target[CONFIG_STRING_MAX];
+	ssize_t n = readlink(path, target, sizeof target - 1);
+	if (n <= 0)
+		return fail(err, errno, "read the link %s", path);
+	target[n] = '\0';
+	int bad = make_parents(root, as, err);
+	if (bad != 0)
+		return bad;
+	return symlinkat(target, root, as) != 0 && errno != EEXIST ? fail(err, errno, "link /%s in the cell", as) : 0;
+}
+
+/* Shows what is at path as root/as. -ENOENT when there is nothing. */
+static int show(int root, const char *path, const char *as, uint64_t attributes, struct err *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return fail(err, errno, "look at %s", path);
+	if (S_ISLNK(st.st_mode))
+		return show_link(root, path, as, err);
+	int bad = make_place(root, as, &st, err);
+	if (bad != 0)
+		return bad;
 	CLEANUP(close_fd) int tree = mounts_copy(path, attributes, err);
 	return tree < 0 ? tree : mounts_attach(tree, root, as, err);
 }
@@ -112,18 +127,47 @@ static uint64_t unless_off(const char *guard, uint64_t attribute, uint64_t attri
 	return guard_off(guard) ? attributes & ~attribute : attributes;
 }
 
-static int show_recipe(int root, const struct config_recipe *recipe, struct err *err)
+static int show_paths(int root, const struct config_recipe *recipe, struct err *err)
 {
 	const uint64_t attributes = unless_off("nosuid", MOUNT_ATTR_NOSUID, unless_off("read-only", MOUNT_ATTR_RDONLY,
 		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
-	for (uint32_t i = 0; i < recipe->ro_count; i++) {
-		int bad = show(root, recipe->ro[i], recipe->ro[i] + 1, attributes, err);
-		if (bad != 0 && bad != -ENOENT)
-			return bad;
+	int bad = 0;
+	for (uint32_t i = 0; i < recipe->ro_count && (bad == 0 || bad == -ENOENT); i++)
+		bad = show(root, recipe->ro[i], recipe->ro[i] + 1, attributes, err);
+	return bad == -ENOENT ? 0 : bad;
+}
+
+/* One file of the CRS, if it is still the one that was hashed. The mount is looked at, not the path, so that
+ * what is compared is what the job gets. */
+static int show_pinned(int root, const struct cell_plan *plan, uint32_t pin, uint64_t attributes, struct err *err)
+{
+	char path[CONFIG_STRING_MAX + CONFIG_FILE_NAME_MAX], as[sizeof RECIPE_CRS_NAME + CONFIG_FILE_NAME_MAX];
+	crs_path(plan->recipe, pin, path, sizeof path);
+	snprintf(as, sizeof as, RECIPE_CRS_NAME "/%s", plan->recipe->crs_pin[pin].file);
+
+	CLEANUP(close_fd) int tree = mounts_copy(path, attributes, err);
+	if (tree < 0)
+		return tree;
+	if (!guard_off("crs-hash") && !crs_is_same(&plan->crs->file[pin], tree)) {
+		fail(err, 0, "%s is not the file any more that was hashed at start; no job gets it", path);
+		return -ESTALE;
 	}
+	int bad = make_place(root, as, &(struct stat){ .st_mode = S_IFREG }, err);
+	return bad != 0 ? bad : mounts_attach(tree, root, as, err);
+}
+
+static int show_crs(int root, const struct cell_plan *plan, struct err *err)
+{
+	const struct config_recipe *recipe = plan->recipe;
+	const uint64_t attributes = unless_off("crs-read-only", MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY | MOUNTS_INERT);
+	int bad = 0;
+
 	if (recipe->crs[0] == '\0')
 		return 0;
-	int bad = show(root, recipe->crs, RECIPE_CRS_NAME, unless_off("crs-read-only", MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY | MOUNTS_INERT), err);
+	for (uint32_t i = 0; i < recipe->crs_pin_count && bad == 0; i++)
+		bad = show_pinned(root, plan, i, attributes, err);
+	if (recipe->crs_pin_count == 0)
+		bad = show(root, recipe->crs, RECIPE_CRS_NAME, attributes, err);
 	return bad != 0 ? fail_in(err, bad, "[recipe] crs = %s (DIR, or \"none\" if the prover needs none)", recipe->crs) : 0;
 }
 
@@ -196,7 +240,9 @@ static int enter_root(const struct cell_plan *plan, struct built *b, struct err 
 	bad = mounts_attach(root, AT_FDCWD, "/", err);
 	mode_t mask = umask(022);
 	if (bad == 0)
-		bad = show_recipe(root, plan->recipe, err);
+		bad = show_paths(root, plan->recipe, err);
+	if (bad == 0)
+		bad = show_crs(root, plan, err);
 	if (bad == 0)
 		bad = show_system(root, b, err);
 	if (bad == 0)
@@ -326,7 +372,7 @@ _Noreturn void cell_keep(const struct cell_plan *plan)
 		report_broken(-bad, &err);
 
 	const int fds[] = { b.tmpfs, b.input };
-	report(&(struct cell_report){ 
+	report(&(struct cell_report){
 		.kind = CELL_READY, .has_proc = b.has_proc, .has_seccomp = b.has_seccomp, .landlock_abi = b.landlock_abi }, fds, 2);
 	close_fd(&b.tmpfs);
 	close_fd(&b.input);

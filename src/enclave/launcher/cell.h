@@ -5,7 +5,7 @@
  *
  *     /            tmpfs, read-only, no devices, no programs
  *     /usr /lib …  the recipe's ro paths, read-only
- *     /crs         the CRS directory, read-only
+ *     /crs         the CRS directory, or the files of it that are pinned, read-only
  *     /dev         null, zero, urandom
  *     /proc        this pid namespace, read-only, processes only
  *     /sys/devices/system/cpu/online
@@ -17,6 +17,7 @@
 #ifndef ENCLAVE_LAUNCHER_CELL_H
 #define ENCLAVE_LAUNCHER_CELL_H
 
+#include "enclave/launcher/crs.h"
 #include "enclave/recipe.h"
 
 #include <sys/types.h>
@@ -24,6 +25,7 @@
 struct cell_plan {
 	const struct config_recipe *recipe;
 	struct recipe_command *command;
+	const struct crs *crs;
 	int control, output;             /* the keeper's ends: a SOCK_SEQPACKET socket, a pipe for stdout and stderr */
 	int memory_procs, pids_procs;    /* cgroup.procs to join by, or -1 */
 	bool own_ids;                    /* the job gets uid and gid; else it keeps these of the launcher's user */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "enclave/launcher/probe.h"
+#include "enclave/launcher/unsafe.h"
 #include "linux/fdpass.h"
 #include "linux/sandbox.h"
 
@@ -284,6 +285,8 @@ int launcher_open(struct launcher *l, const struct config *config, struct err *e
 	int bad = loop_open(&l->loop, err);
 	if (bad == 0)
 		bad = watch_signals(l, err);
+	if (bad == 0 && !guard_off("crs-hash"))
+		bad = crs_check(config, l->host.own_ids, &l->host.crs, err);
 	if (bad == 0)
 		bad = probe_guards(&l->slot[0], &l->guards, err);
 	if (bad != 0)

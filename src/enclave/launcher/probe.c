@@ -132,7 +132,11 @@ static void judge_landlock(const struct slot *s, struct guards *g)
 int probe_guards(struct slot *s, struct guards *ret, struct err *err)
 {
 	const struct slot_handler *handler = s->host->handler;
-	struct guards g = { .userns = !s->host->own_ids };
+	const struct config_recipe *recipe = &s->host->config->recipe;
+	struct guards g = {
+		.userns = !s->host->own_ids,
+		.crs = recipe->crs[0] == '\0' ? "none" : recipe->crs_pin_count > 0 ? "pinned" : "unpinned",
+	};
 	struct err reason = s->host->homes->why;
 
 	s->host->handler = &probing;

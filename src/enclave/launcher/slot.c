@@ -296,7 +296,7 @@ enum outcome slot_open(struct slot *s, uint64_t payload_bytes, struct err *err)
 	}
 	s->limits_tasks = h->homes->pids.version == CGROUP_NONE && (h->own_ids || sandbox_counts_tasks_per_namespace());
 	struct cell_plan plan = {
-		.recipe = recipe, .command = &command,
+		.recipe = recipe, .command = &command, .crs = &h->crs,
 		.own_ids = h->own_ids, .uid = job_uid(s), .gid = job_gid(s),
 		.tmpfs_bytes = payload_bytes + h->config->proof_max + JOB_TMPFS_MARGIN,
 		.tasks = s->limits_tasks ? recipe->pids_max + 1 : 0,     /* and the keeper */

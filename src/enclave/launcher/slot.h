@@ -13,6 +13,7 @@
 
 #include "base/loop.h"
 #include "enclave/config.h"
+#include "enclave/launcher/crs.h"
 #include "enclave/launcher/output.h"
 #include "enclave/launcher/verdict.h"
 #include "format/launch.h"
@@ -36,6 +37,7 @@ struct slot_host {
 	const struct config *config;
 	struct cgroup_homes *homes;
 	bool own_ids;                    /* jobs get uids of their own; else user namespaces are used */
+	struct crs crs;                  /* as hashed at start */
 	uint32_t threads;
 	unsigned running;
 	const struct slot_handler *handler;
