@@ -14,6 +14,7 @@ static const struct option_spec options[] = {
 	{ 0, "header-timeout", OPT_U64, offsetof(struct gateway_options, header_s), "SECONDS", "for a client to send its headers (30)" },
 	{ 0, "body-timeout", OPT_U64, offsetof(struct gateway_options, body_s), "SECONDS", "for a client to send its body (300)" },
 	{ 0, "prove-timeout", OPT_U64, offsetof(struct gateway_options, prove_s), "SECONDS", "for the enclave to answer a prove request (600)" },
+	{ 0, "attestation-cache-ms", OPT_U64, offsetof(struct gateway_options, attestation_cache_ms), "MS", "how old a document without a nonce may be; 0: never shared (2000)" },
 	{ 0, "grace", OPT_U64, offsetof(struct gateway_options, grace_s), "SECONDS", "for requests under way when told to stop (10)" },
 	{ 'q', "quiet", OPT_FLAG, offsetof(struct gateway_options, quiet), NULL, "no access log on standard output" },
 	OPTIONS_HELP,
@@ -33,6 +34,7 @@ static int check_limits(const struct gateway_options *o, struct err *err)
 		{ "header-timeout", o->header_s, 1, 86400 },
 		{ "body-timeout", o->body_s, 1, 86400 },
 		{ "prove-timeout", o->prove_s, 1, 86400 },
+		{ "attestation-cache-ms", o->attestation_cache_ms, 0, 60000 },
 		{ "grace", o->grace_s, 0, 86400 },
 	};
 	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)

@@ -215,6 +215,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	CLEANUP(close_fd) int signals = -1;
 	LIST_INIT(&g.clients);
 	TAILQ_INIT(&g.waiting);
+	attestation_init(&g);
 	int ret = frame_address_parse(o->enclave, &g.enclave, err);
 	if (ret == 0)
 		ret = listen_on(o->listen, &listen_fd, err);
@@ -233,6 +234,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 		ret = serve(&g, err);
 	}
 	stop_http(&g);
+	attestation_close(&g);
 	loop_close(&g.loop);
 	return ret;
 }

@@ -19,11 +19,13 @@ struct gateway_options {
 	uint64_t header_s;               /* from connecting, or the last answer, to the end of the headers */
 	uint64_t body_s;                 /* for a whole request body */
 	uint64_t prove_s;                /* from the end of the body to the enclave's answer */
+	uint64_t attestation_cache_ms;   /* how old a document without a nonce may be; 0: none is kept or shared */
 	uint64_t grace_s;                /* for requests under way at SIGTERM */
 	bool quiet;                      /* no access log */
 };
 #define GATEWAY_DEFAULTS { .body_max_mib = 85, .connections_max = 1024, .proves_max = 32, .header_s = 30, \
-	.body_s = 300, .prove_s = 600, .grace_s = 10 }
+	.body_s = 300, .prove_s = 600, .attestation_cache_ms = 2000, \
+	.grace_s = 10 }
 
 /* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. 0 after an
  * orderly stop, -errno and a sentence otherwise. */

@@ -50,9 +50,30 @@ uint64_t rounded_bytes(uint64_t bytes)
 	return bytes > UINT64_MAX - mib ? bytes : (bytes + mib - 1) / mib * mib;
 }
 
+struct answer_text *answer_text_new(size_t cap)
+{
+	struct answer_text *t = malloc(sizeof *t + cap);
+	if (t != NULL)
+		*t = (struct answer_text){ .refs = 1, .cap = cap };
+	return t;
+}
+
+struct answer_text *answer_text_share(struct answer_text *t)
+{
+	t->refs++;
+	return t;
+}
+
+void answer_text_drop(struct answer_text *t)
+{
+	if (t != NULL && --t->refs == 0)
+		free(t);
+}
+
 void answer_release(struct answer *a)
 {
 	free(a->body);
+	answer_text_drop(a->shared);
 	*a = (struct answer){ 0 };
 }
 
@@ -96,6 +117,12 @@ void answer_json(struct answer *a, char *body, size_t n)
 {
 	answer_release(a);
 	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .body = body, .body_n = n };
+}
+
+void answer_shared(struct answer *a, struct answer_text *t)
+{
+	answer_release(a);
+	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .shared = answer_text_share(t), .body_n = t->n };
 }
 
 void answer_nothing(struct answer *a)
@@ -150,15 +177,31 @@ static void collect_headers(const struct answer *a, const char *id, struct heade
 		add(hs, "Connection", "close");
 }
 
+static void on_text_sent(void *t) { answer_text_drop(t); }
+
+/* a's body passes to the response. NULL: there is none, and a keeps its body. */
+static struct MHD_Response *make_response(struct answer *a)
+{
+	struct MHD_Response *r;
+	if (a->shared != NULL)
+		r = MHD_create_response_from_buffer_with_free_callback_cls(a->shared->n, a->shared->p, on_text_sent, a->shared);
+	else
+		r = MHD_create_response_from_buffer(a->body_n, a->body,
+			a->body == NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+	if (r != NULL) {
+		a->body = NULL;
+		a->shared = NULL;
+	}
+	return r;
+}
+
 bool answer_queue(struct answer *a, struct MHD_Connection *to, const char *id)
 {
 	struct headers hs;
 	collect_headers(a, id, &hs);
-	struct MHD_Response *r = MHD_create_response_from_buffer(a->body_n, a->body,
-		a->body == NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *r = make_response(a);
 	if (r == NULL)
 		return false;
-	a->body = NULL;          /* the response's now */
 	bool ok = true;
 	for (size_t i = 0; i < hs.n; i++)
 		ok = MHD_add_response_header(r, hs.h[i].name, hs.h[i].value) == MHD_YES && ok;
@@ -186,7 +229,7 @@ bool answer_send_raw(const struct answer *a, int fd, const char *id)
 	for (size_t i = 0; i < hs.n; i++)
 		put_fmt(&w, "%s: %s\r\n", hs.h[i].name, hs.h[i].value);
 	put_fmt(&w, "Content-Length: %zu\r\n\r\n", a->body_n);
-	put_bytes(&w, bytes_of(a->body, a->body_n));
+	put_bytes(&w, bytes_of(a->shared != NULL ? (const char *)a->shared->p : a->body, a->body_n));
 	struct bytes whole = writer_bytes(&w);
 	bool ok = whole.n > 0 && send(fd, whole.p, whole.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)whole.n;
 	free(text);

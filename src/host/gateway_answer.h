@@ -9,10 +9,21 @@
 
 struct MHD_Connection;
 
+/* A body that many answers share; its bytes are behind it. */
+struct answer_text { unsigned refs; size_t n, cap; uint8_t p[]; };
+
+/* Room for cap bytes and one reference, the caller's. NULL: out of memory. */
+struct answer_text *answer_text_new(size_t cap);
+/* One more reference. */
+struct answer_text *answer_text_share(struct answer_text *t);
+/* One less; NULL is harmless. */
+void answer_text_drop(struct answer_text *t);
+
 struct answer {
 	unsigned status;                 /* HTTP; 0: none yet */
 	enum outcome code;
 	char *body;                      /* owned, from malloc; NULL: none */
+	struct answer_text *shared;      /* instead of body: a reference; NULL: none */
 	size_t body_n;
 	bool no_store;
 	bool close;                      /* the connection must not be used again */
@@ -37,6 +48,8 @@ void answer_error(struct answer *a, unsigned status, enum outcome code, const ch
                   const struct answer_details *d);
 /* 200 with a body that the answer takes over. */
 void answer_json(struct answer *a, char *body, size_t n);
+/* 200 with a body that others share; the answer takes a reference of its own. */
+void answer_shared(struct answer *a, struct answer_text *t);
 /* 204 without a body. */
 void answer_nothing(struct answer *a);
 void answer_release(struct answer *a);

@@ -32,17 +32,31 @@ static bool start_text(struct request *r, struct writer *w, size_t cap)
 	return w->p != NULL;
 }
 
+static size_t attestation_size(const struct frame_reply *p) { return base64_size(p->document.n) + KEY_TEXT_MAX + 128; }
+
+static void put_attestation(struct writer *w, const struct frame_reply *p)
+{
+	put_str(w, "{\"mode\":\"nitro\",\"attestationDocument\":\"");
+	put_base64(w, p->document);
+	put_str(w, "\",\"publicKey\":");
+	put_json_string(w, p->key);
+	put_u8(w, '}');
+}
+
 static void answer_attestation(struct request *r, const struct frame_reply *p)
 {
 	struct writer w;
-	if (!start_text(r, &w, base64_size(p->document.n) + KEY_TEXT_MAX + 128))
+	if (!start_text(r, &w, attestation_size(p)))
 		return;
-	put_str(&w, "{\"mode\":\"nitro\",\"attestationDocument\":\"");
-	put_base64(&w, p->document);
-	put_str(&w, "\",\"publicKey\":");
-	put_json_string(&w, p->key);
-	put_u8(&w, '}');
+	put_attestation(&w, p);
 	answer_with(r, &w);
+}
+
+void query_answer_shared(struct request *r, struct answer_text *t)
+{
+	answer_shared(&r->answer, t);
+	r->answer.no_store = true;
+	request_answer(r);
 }
 
 static void answer_key(struct request *r, const struct frame_reply *p)
@@ -117,6 +131,20 @@ static const struct {
 	[QUERY_KEY] = { OP_PUBLIC_KEY, has_key, answer_key },
 	[QUERY_HEALTH] = { OP_HEALTH, always, answer_health },
 };
+
+struct answer_text *query_attestation_text(const struct frame_client_result *result)
+{
+	const struct frame_reply *p = &result->reply;
+	if (result->how != FRAME_CLIENT_REPLY || !has_document(p))
+		return NULL;
+	struct answer_text *t = answer_text_new(attestation_size(p));
+	if (t == NULL)
+		return NULL;
+	struct writer w = writer_of(t->p, t->cap);
+	put_attestation(&w, p);
+	t->n = writer_bytes(&w).n;
+	return t;
+}
 
 static void on_end(struct frame_client *c, const struct frame_client_result *result)
 {

@@ -44,6 +44,7 @@ static void forget_work(struct request *r)
 {
 	prove_forget(r);
 	query_forget(r);
+	attestation_forget(r);
 	frame_client_close(&r->upstream);
 }
 
@@ -110,6 +111,10 @@ void request_fail(struct request *r, unsigned status, enum outcome code, const c
 
 void request_fail_upstream(struct request *r, const struct frame_client_result *result)
 {
+	/* an enclave that is away, or knows no such key, may be another one than that whose document is kept */
+	if (result->how == FRAME_CLIENT_UNREACHABLE || result->how == FRAME_CLIENT_CLOSED ||
+	    (result->how == FRAME_CLIENT_ERROR && result->error.code == OUTCOME_UNKNOWN_KEY))
+		attestation_drop(r->g);
 	switch (result->how) {
 	case FRAME_CLIENT_ERROR: {
 		const struct frame_error *e = &result->error;

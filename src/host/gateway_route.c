@@ -149,10 +149,12 @@ static bool read_nonce(struct request *r, const char *query)
 
 static void get_attestation(struct request *r, const char *query)
 {
-	if (read_nonce(r, query))
-		query_start(r, QUERY_ATTESTATION);
-	else
+	if (!read_nonce(r, query))
 		request_fail(r, 0, OUTCOME_BAD_REQUEST, "Invalid nonce: expected one of 16 to 64 bytes in hex");
+	else if (r->nonce_n == 0 && r->g->o->attestation_cache_ms > 0)
+		attestation_ask(r);
+	else
+		query_start(r, QUERY_ATTESTATION);
 }
 
 static void get_key(struct request *r, const char *query)

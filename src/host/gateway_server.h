@@ -5,6 +5,7 @@
  *     gateway_request.c  the life of connections and requests; answers that cannot wait for the body
  *     gateway_route.c    from a request's head to what is to be done
  *     gateway_query.c    the questions: attestation, key, health
+ *     gateway_attestation.c  the attestation that many may share
  *     gateway_prove.c    POST /prove: the body streams to the enclave, the proof comes back
  *     gateway_answer.c   status, JSON, headers
  *     gateway_log.c      the access log
@@ -82,6 +83,7 @@ struct request {
 	struct frame_client upstream;
 	enum query_kind query;
 	bool query_running, query_queued;
+	bool cache_waits;                /* in attestation_cache.waiting, by query_link */
 	uint8_t nonce[FRAME_NONCE_MAX];
 	size_t nonce_n;
 	TAILQ_ENTRY(request) query_link;
@@ -90,6 +92,14 @@ struct request {
 	struct prove_body body;
 
 	struct answer answer;
+};
+
+struct attestation_cache {
+	struct answer_text *kept;        /* a reference; NULL: none */
+	int64_t fresh_until_ms;          /* monotonic; of what is kept or under way */
+	bool outdated;                   /* what is under way is answered with, but not kept */
+	struct frame_client upstream;
+	TAILQ_HEAD(, request) waiting;
 };
 
 struct gateway {
@@ -105,6 +115,8 @@ struct gateway {
 	bool running_waiting;
 	bool run_again;                  /* libmicrohttpd has something to do that it does not know of */
 	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
+	struct attestation_cache attestation;
+	uint64_t cache_hits;
 	int64_t started_ms;
 	bool draining;
 };
@@ -136,6 +148,21 @@ void request_begin(struct request *r, const char *method, const char *version);
 void query_start(struct request *r, enum query_kind kind);
 /* Forgets r's question, if it has one, and lets the next in line go. */
 void query_forget(struct request *r);
+
+/* The body that an attestation reply makes, with a reference for the caller; NULL: the reply is none. */
+struct answer_text *query_attestation_text(const struct frame_client_result *result);
+/* Answers r with t. */
+void query_answer_shared(struct request *r, struct answer_text *t);
+
+/* --- gateway_attestation.c ----------------------------------------------------------------------- */
+void attestation_init(struct gateway *g);
+/* Answers GET /attestation without a nonce: from what is kept, or when the exchange for all ends. */
+void attestation_ask(struct request *r);
+/* r no longer waits; the last one to leave ends the exchange. */
+void attestation_forget(struct request *r);
+/* What is kept may be another enclave's. */
+void attestation_drop(struct gateway *g);
+void attestation_close(struct gateway *g);
 
 /* --- gateway_prove.c ----------------------------------------------------------------------------- */
 void prove_start(struct request *r);

@@ -1,0 +1,120 @@
+"""tee-rex gateway, what it does for whoever runs it: shared attestations, client addresses, limits, metrics, listeners."""
+import base64
+import threading
+import time
+
+import pytest
+
+import fake_prover
+from gateway import Gateway, head
+from conftest import wait_for
+from test_gateway import OUTCOMES, gateway, prover, start  # noqa: F401 (fixtures)
+
+
+# --- one attestation for many ---------------------------------------------------------------------------------------------
+
+
+def count(prover, op="attest"):
+    return len([x for x in prover.exchanges if x.op == op])
+
+
+def numbered(prover):
+    """Every document differs from the one before."""
+    def answer(x):
+        with prover.lock:
+            answer.n += 1
+            n = answer.n
+        x.reply(document=b"document %d" % n + x.request.get("nonce", b""), key=fake_prover.KEY)
+    answer.n = 0
+    prover.handlers["attest"] = answer
+
+
+def document(answer):
+    assert answer.status == 200 and answer.headers["Cache-Control"] == "no-store"
+    return base64.b64decode(answer.json["attestationDocument"])
+
+
+def test_attestation_is_kept_for_the_time_configured(start, prover):
+    gateway = start(prover.path, "--attestation-cache-ms", "700")
+    numbered(prover)
+    began = time.monotonic()
+    first = [gateway.get("/attestation") for _ in range(20)]
+    if time.monotonic() - began < 0.6:
+        assert {document(a) for a in first} == {b"document 1"} and count(prover) == 1
+    assert len({a.headers["X-Request-Id"] for a in first}) == 20
+    assert gateway.request("HEAD", "/attestation").status == 200
+    time.sleep(0.8)
+    before = count(prover)
+    assert document(gateway.get("/attestation")) == b"document %d" % (before + 1)
+
+
+def test_attestation_with_a_nonce_is_never_shared(gateway, prover):
+    numbered(prover)
+    assert document(gateway.get("/attestation")) == b"document 1"
+    for n in range(2, 6):
+        assert document(gateway.get("/attestation?nonce=" + "41" * 16)) == b"document %d" % n + b"A" * 16
+    assert document(gateway.get("/attestation?other=1")) == b"document 1"
+
+
+def test_attestation_cache_off(start, prover):
+    gateway = start(prover.path, "--attestation-cache-ms", "0")
+    numbered(prover)
+    assert [document(gateway.get("/attestation")) for _ in range(3)] == [b"document 1", b"document 2", b"document 3"]
+
+
+def test_attestation_exchange_is_shared_by_all_who_wait(gateway, prover):
+    go, answers = threading.Event(), []
+    prover.handlers["attest"] = lambda x: (go.wait(10), x.reply(document=b"late", key=fake_prover.KEY))
+    leaver = gateway.connect()
+    leaver.sendall(head("GET", "/attestation"))          # the first to ask, whose leaving must not end it for the others
+    prover.last("attest")
+    threads = [threading.Thread(target=lambda: answers.append(gateway.get("/attestation"))) for _ in range(40)]
+    for t in threads:
+        t.start()
+    wait_for(lambda: gateway.fds() >= gateway.fds_at_start + 42)
+    leaver.close()
+    time.sleep(0.2)
+    go.set()
+    for t in threads:
+        t.join()
+    assert [document(a) for a in answers] == [b"late"] * 40 and count(prover) == 1
+
+
+def test_last_one_leaving_ends_the_shared_exchange(gateway, prover):
+    prover.handlers["attest"] = lambda x: x.wait_gone()
+    socks = [gateway.connect() for _ in range(3)]
+    for s in socks:
+        s.sendall(head("GET", "/attestation"))
+    x = prover.last("attest")
+    time.sleep(0.2)
+    socks[0].close()
+    socks[1].close()
+    assert not x.closed.wait(0.3)
+    socks[2].close()
+    assert x.closed.wait(2)
+    prover.handlers = {}
+    assert document(gateway.get("/attestation")) == fake_prover.DOCUMENT
+
+
+def test_attestation_errors_go_to_all_and_are_not_kept(gateway, prover):
+    prover.handlers["attest"] = lambda x: (time.sleep(0.3), x.error("unavailable", message="the NSM is away"))
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(gateway.get("/attestation"))) for _ in range(5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for a in answers:
+        assert a.error(503, OUTCOMES["unavailable"][1], "unavailable")["detail"] == "the NSM is away"
+    prover.handlers = {}
+    assert gateway.get("/attestation").status == 200
+
+
+@pytest.mark.parametrize("why", ["unknown-key", "closed"])
+def test_kept_attestation_is_dropped_with_its_enclave(start, prover, why):
+    gateway = start(prover.path, "--attestation-cache-ms", "60000")
+    numbered(prover)
+    prover.handlers["prove"] = lambda x: (x.read_data(), why == "unknown-key" and x.error("unknown-key"))
+    assert document(gateway.get("/attestation")) == document(gateway.get("/attestation")) == b"document 1"
+    assert gateway.prove(b"x").status == (400 if why == "unknown-key" else 503)
+    assert document(gateway.get("/attestation")) == b"document 2"
