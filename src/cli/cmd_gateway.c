@@ -16,6 +16,7 @@ static const struct option_spec options[] = {
 	{ 0, "prove-timeout", OPT_U64, offsetof(struct gateway_options, prove_s), "SECONDS", "for the enclave to answer a prove request (600)" },
 	{ 0, "attestation-cache-ms", OPT_U64, offsetof(struct gateway_options, attestation_cache_ms), "MS", "how old a document without a nonce may be; 0: never shared (2000)" },
 	{ 0, "grace", OPT_U64, offsetof(struct gateway_options, grace_s), "SECONDS", "for requests under way when told to stop (10)" },
+	{ 0, "trusted-proxy", OPT_LIST, offsetof(struct gateway_options, trusted_proxies), "CIDR", "whose X-Forwarded-For is believed, or \"unix\"; may be repeated (nobody)" },
 	{ 'q', "quiet", OPT_FLAG, offsetof(struct gateway_options, quiet), NULL, "no access log on standard output" },
 	OPTIONS_HELP,
 	OPTIONS_END

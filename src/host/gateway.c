@@ -218,6 +218,8 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	attestation_init(&g);
 	int ret = frame_address_parse(o->enclave, &g.enclave, err);
 	if (ret == 0)
+		ret = address_ranges_parse(&o->trusted_proxies, "trusted-proxy", &g.trusted_proxies, err);
+	if (ret == 0)
 		ret = listen_on(o->listen, &listen_fd, err);
 	if (ret == 0)
 		ret = signals = signal_fd(err);

@@ -5,6 +5,7 @@
 #define HOST_GATEWAY_H
 
 #include "base/fail.h"
+#include "base/options.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct gateway_options {
 	uint64_t prove_s;                /* from the end of the body to the enclave's answer */
 	uint64_t attestation_cache_ms;   /* how old a document without a nonce may be; 0: none is kept or shared */
 	uint64_t grace_s;                /* for requests under way at SIGTERM */
+	struct option_list trusted_proxies;      /* ranges whose X-Forwarded-For is believed; see client_address.h */
 	bool quiet;                      /* no access log */
 };
 #define GATEWAY_DEFAULTS { .body_max_mib = 85, .connections_max = 1024, .proves_max = 32, .header_s = 30, \

@@ -33,11 +33,12 @@ static struct bytes shown_target(const struct request *r)
 void log_access(const struct request *r)
 {
 	uint8_t line[LINE_MAX_BYTES];
+	char from[CLIENT_ADDRESS_TEXT_MAX];
 	struct writer w = writer_of(line, sizeof line);
 	put_time(&w);
 	put_str(&w, ",\"id\":");
 	put_json_string(&w, bytes_str(r->id));
-	put_fmt(&w, ",\"client\":\"%s\",\"method\":\"%s\",\"path\":", r->client->address, r->method);
+	put_fmt(&w, ",\"client\":\"%s\",\"method\":\"%s\",\"path\":", address_text(&r->from, from), r->method);
 	put_json_string(&w, shown_target(r));
 	put_fmt(&w, ",\"status\":%u", r->answer.status);
 	if (r->answer.status != 0)

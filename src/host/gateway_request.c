@@ -19,7 +19,6 @@
 #include "base/text.h"
 #include "host/gateway_server.h"
 
-#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -202,7 +201,7 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	struct request *r = c == NULL || c->request != NULL ? NULL : calloc(1, sizeof *r);
 	if (r == NULL)
 		return NULL;
-	*r = (struct request){ .g = g, .client = c, .connection = connection, .method = "other",
+	*r = (struct request){ .g = g, .client = c, .from = c->peer, .connection = connection, .method = "other",
 		.started_ms = clock_monotonic_ms() };
 	r->target_too_long = target != NULL && strlen(target) > GATEWAY_TARGET_MAX;
 	snprintf(r->target, sizeof r->target, "%s", target == NULL ? "" : target);
@@ -250,12 +249,8 @@ static void name_peer(struct client *c)
 {
 	struct sockaddr_storage addr;
 	socklen_t n = sizeof addr;
-	char text[INET6_ADDRSTRLEN] = "?";
-	if (getpeername(c->fd, (struct sockaddr *)&addr, &n) == 0 && addr.ss_family == AF_INET)
-		inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&addr)->sin_addr, text, sizeof text);
-	else if (addr.ss_family == AF_INET6)
-		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&addr)->sin6_addr, text, sizeof text);
-	snprintf(c->address, sizeof c->address, "%s", text);
+	if (getpeername(c->fd, (struct sockaddr *)&addr, &n) == 0)
+		c->peer = address_of_peer(&addr);
 }
 
 static void set_keepalive(int fd)

@@ -20,6 +20,7 @@ struct head {
 	bool chunked;                    /* the one Transfer-Encoding is exactly that */
 	bool bad_name;
 	bool bad_length, bad_version;
+	struct forwarded forwarded;
 };
 
 static bool token_char(uint8_t c)
@@ -83,6 +84,8 @@ static enum MHD_Result on_field(void *arg, enum MHD_ValueKind kind, const char *
 			bytes_to_cstr(bytes_str(value), r->version, sizeof r->version);
 		else
 			h->bad_version = true;
+	} else if (strcasecmp(name, "X-Forwarded-For") == 0) {
+		forwarded_add(&h->forwarded, value);
 	} else if (strcasecmp(name, "X-Request-Id") == 0 && h->ids++ == 0 && id_valid(value)) {
 		bytes_to_cstr(bytes_str(value), r->id, sizeof r->id);
 	}
@@ -102,6 +105,7 @@ static bool read_fields(struct request *r, const char *version)
 {
 	struct head h = { .r = r };
 	MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_field, &h);
+	r->from = address_forwarded(&r->client->peer, &h.forwarded, &r->g->trusted_proxies);
 	if (r->id[0] == '\0')
 		make_id(r->id);
 	bool old = strcmp(version, "HTTP/1.1") != 0;

@@ -23,11 +23,11 @@
 
 #include "base/loop.h"
 #include "format/prove_body.h"
+#include "host/client_address.h"
 #include "host/frame_client.h"
 #include "host/gateway.h"
 #include "host/gateway_answer.h"
 
-#include <netinet/in.h>
 #include <sys/queue.h>
 
 struct MHD_Connection;
@@ -51,7 +51,7 @@ struct client {                          /* one HTTP connection */
 	int fd;                          /* libmicrohttpd's */
 	struct watch leaving;            /* tells when the client closes its side */
 	bool left;
-	char address[INET6_ADDRSTRLEN + 8];
+	struct client_address peer;
 	enum client_stage stage;
 	int64_t deadline_ms;             /* monotonic; of the stage */
 	struct request *request;         /* the one under way, or NULL */
@@ -65,6 +65,7 @@ struct request {
 	struct gateway *g;
 	struct client *client;
 	struct MHD_Connection *connection;
+	struct client_address from;      /* the peer, or whom a trusted proxy names */
 	enum request_state state;
 	bool suspended, gone;            /* gone: it ended because the client left, or broke off */
 	bool body_done;                  /* no more of it will come */
@@ -106,6 +107,7 @@ struct gateway {
 	const struct gateway_options *o;
 	struct loop loop;
 	struct frame_address enclave;
+	struct address_ranges trusted_proxies;
 	struct MHD_Daemon *daemon;
 	struct watch mhd, signals;
 	struct timer mhd_timer, sweep, grace;

@@ -6,8 +6,8 @@ import time
 import pytest
 
 import fake_prover
-from gateway import Gateway, head
-from conftest import wait_for
+from conftest import Program, wait_for
+from gateway import Gateway, head, read_answer
 from test_gateway import OUTCOMES, gateway, prover, start  # noqa: F401 (fixtures)
 
 
@@ -118,3 +118,26 @@ def test_kept_attestation_is_dropped_with_its_enclave(start, prover, why):
     assert document(gateway.get("/attestation")) == document(gateway.get("/attestation")) == b"document 1"
     assert gateway.prove(b"x").status == (400 if why == "unknown-key" else 503)
     assert document(gateway.get("/attestation")) == b"document 2"
+
+
+# --- who the client is ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trusted,lines,client", [
+    ([], ["203.0.113.9"], "127.0.0.1"), (["10.0.0.0/8", "::/0", "unix"], ["203.0.113.9"], "127.0.0.1"),
+    (["127.0.0.0/8"], [], "127.0.0.1"), (["127.0.0.0/8"], ["203.0.113.9"], "203.0.113.9"),
+    (["127.0.0.1"], ["127.0.0.1, 203.0.113.9"], "203.0.113.9"), (["127.0.0.1"], ["1.1.1.1"] * 20 + ["2001:db8::7"], "2001:db8::7"),
+    (["127.0.0.1", "10.0.0.0/8"], ["1.1.1.1, 203.0.113.9", "10.9.9.9"], "203.0.113.9"),
+    (["127.0.0.1"], ['203.0.113.9, "><script>'], "127.0.0.1"), (["127.0.0.1"], ["1.1.1.1," * 3000 + "203.0.113.9"], "203.0.113.9")])
+def test_client_address(start, prover, trusted, lines, client):
+    gateway = start(prover.path, *[x for t in trusted for x in ("--trusted-proxy", t)])
+    with gateway.connect() as s:
+        s.sendall(head("GET", "/health", *[f"X-Forwarded-For: {x}" for x in lines], "X-Real-IP: 8.8.8.8", "Forwarded: for=8.8.4.4"))
+        assert read_answer(s).status == 200
+    assert wait_for(lambda: gateway.access_log())[0]["client"] == client
+
+
+@pytest.mark.parametrize("cidr", ["", "localhost", "10.0.0.0/33", "10.0.0.1/8"])
+def test_bad_trusted_proxy(build, short_dir, cidr):
+    p = Program([build / "tee-rex", "gateway", "--listen", "127.0.0.1:0", "--enclave", "unix:/x", "--trusted-proxy", cidr], short_dir)
+    assert p.process.wait(10) == 1 and "--trusted-proxy" in p.stderr
