@@ -216,9 +216,13 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	LIST_INIT(&g.clients);
 	TAILQ_INIT(&g.waiting);
 	attestation_init(&g);
+	if (o->prove_rate > 0)
+		rate_limit_init(&g.prove_rate, o->prove_rate, o->prove_burst);
 	int ret = frame_address_parse(o->enclave, &g.enclave, err);
 	if (ret == 0)
 		ret = address_ranges_parse(&o->trusted_proxies, "trusted-proxy", &g.trusted_proxies, err);
+	if (ret == 0)
+		ret = address_ranges_parse(&o->prove_rate_exempt, "prove-rate-exempt", &g.prove_rate_exempt, err);
 	if (ret == 0)
 		ret = listen_on(o->listen, &listen_fd, err);
 	if (ret == 0)

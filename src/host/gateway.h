@@ -17,6 +17,9 @@ struct gateway_options {
 	uint64_t connections_max;
 	uint64_t connections_per_address_max;    /* 0: no limit of its own */
 	uint64_t proves_max;             /* at once, here; the enclave has its own queue */
+	uint64_t prove_rate;             /* POST /prove per client and minute; 0: no limit */
+	uint64_t prove_burst;            /* of them at once, before the rate counts */
+	struct option_list prove_rate_exempt;    /* ranges without that limit */
 	uint64_t header_s;               /* from connecting, or the last answer, to the end of the headers */
 	uint64_t body_s;                 /* for a whole request body */
 	uint64_t prove_s;                /* from the end of the body to the enclave's answer */
@@ -25,9 +28,9 @@ struct gateway_options {
 	struct option_list trusted_proxies;      /* ranges whose X-Forwarded-For is believed; see client_address.h */
 	bool quiet;                      /* no access log */
 };
-#define GATEWAY_DEFAULTS { .body_max_mib = 85, .connections_max = 1024, .proves_max = 32, .header_s = 30, \
-	.body_s = 300, .prove_s = 600, .attestation_cache_ms = 2000, \
-	.grace_s = 10 }
+#define GATEWAY_DEFAULTS { .body_max_mib = 85, .connections_max = 1024, .proves_max = 32, .prove_burst = 5, .header_s = 30, \
+	.body_s = 300, .prove_s = 600, \
+	.attestation_cache_ms = 2000, .grace_s = 10 }
 
 /* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. 0 after an
  * orderly stop, -errno and a sentence otherwise. */

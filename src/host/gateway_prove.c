@@ -2,6 +2,7 @@
  * the enclave, so a body of any size costs one frame of memory. When that frame is on its way and the
  * enclave does not take it, the client is not read either. Nothing here is secret: the payload is
  * ciphertext, and the answer is signed by the enclave for whoever cares to check. */
+#include "base/clock.h"
 #include "base/text.h"
 #include "host/gateway_server.h"
 
@@ -16,6 +17,22 @@ static void refuse_size(struct request *r)
 	const struct answer_details d = { .limit_bytes = body_max(r) };
 	answer_error(&r->answer, 0, OUTCOME_TOO_LARGE, NULL, r->id, &d);
 	request_answer(r);
+}
+
+/* False when r's client has had its share; then r is answered. */
+static bool within_rate(struct request *r)
+{
+	struct gateway *g = r->g;
+	if (g->o->prove_rate == 0 || address_in(&r->from, &g->prove_rate_exempt))
+		return true;
+	int64_t wait_ms = rate_limit_take(&g->prove_rate, &r->from, clock_monotonic_ms());
+	if (wait_ms == 0)
+		return true;
+	g->rate_limited++;
+	answer_error(&r->answer, 0, OUTCOME_BUSY, NULL, r->id, NULL);
+	r->answer.retry_after_s = (unsigned)((wait_ms + 999) / 1000);
+	request_answer(r);
+	return false;
 }
 
 static void refuse_body(struct request *r, enum prove_body_result why)
@@ -89,6 +106,8 @@ void prove_start(struct request *r)
 		request_fail(r, 0, OUTCOME_BUSY, NULL);
 		return;
 	}
+	if (!within_rate(r))
+		return;
 	/* an upper bound: what the body would decode to if all of it were payload */
 	uint64_t size = (chunked ? body_max(r) : r->content_length) / 4 * 3 + 3;
 	const struct frame_request q = { .op = OP_PROVE, .version = bytes_str(r->version), .size = size,

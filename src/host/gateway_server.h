@@ -27,6 +27,7 @@
 #include "host/frame_client.h"
 #include "host/gateway.h"
 #include "host/gateway_answer.h"
+#include "host/rate_limit.h"
 
 #include <sys/queue.h>
 
@@ -107,7 +108,9 @@ struct gateway {
 	const struct gateway_options *o;
 	struct loop loop;
 	struct frame_address enclave;
-	struct address_ranges trusted_proxies;
+	struct address_ranges trusted_proxies, prove_rate_exempt;
+	struct rate_limit prove_rate;
+	uint64_t rate_limited;           /* requests refused for it */
 	struct MHD_Daemon *daemon;
 	struct watch mhd, signals;
 	struct timer mhd_timer, sweep, grace;

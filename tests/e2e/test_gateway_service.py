@@ -141,3 +141,59 @@ def test_client_address(start, prover, trusted, lines, client):
 def test_bad_trusted_proxy(build, short_dir, cidr):
     p = Program([build / "tee-rex", "gateway", "--listen", "127.0.0.1:0", "--enclave", "unix:/x", "--trusted-proxy", cidr], short_dir)
     assert p.process.wait(10) == 1 and "--trusted-proxy" in p.stderr
+
+
+# --- how often one may prove ---------------------------------------------------------------------------------------------------
+
+ME = ["--trusted-proxy", "127.0.0.1"]
+
+
+def prove_as(gateway, client):
+    return gateway.prove(b"x", x_forwarded_for=client)
+
+
+def test_prove_rate(start, prover):
+    gateway = start(prover.path, "--prove-rate", "60", "--prove-burst", "3")
+    answers = [gateway.prove(b"x") for _ in range(6)]
+    assert [a.status for a in answers[:3]] == [200] * 3 and answers[-1].status == 429
+    e = answers[-1]
+    e.error(429, "Too many prove requests, try again later", "busy")
+    assert e.headers["Retry-After"] == "1"
+    assert gateway.get("/attestation").status == gateway.get("/health").status == 200
+    time.sleep(1.1)
+    assert gateway.prove(b"x").status == 200
+    n = count(prover, "prove")
+    body = 50_000_000                                        # refused before the body, which is not waited for
+    with gateway.connect() as s:
+        s.sendall(head("POST", "/prove", f"Content-Length: {body}") + b'{"data":"')
+        read_answer(s).error(429, "Too many prove requests, try again later", "busy")
+    assert count(prover, "prove") == n
+
+
+def test_prove_rate_is_each_clients_own(start, prover):
+    gateway = start(prover.path, "--prove-rate", "1", "--prove-burst", "2", *ME)
+    for client in ["203.0.113.1", "203.0.113.2", "2001:db8:1:1::1"]:
+        assert [prove_as(gateway, client).status for _ in range(3)] == [200, 200, 429]
+    assert prove_as(gateway, "2001:db8:1:1:ffff::").status == 429        # the same subscriber
+    assert prove_as(gateway, "2001:db8:1:2::").status == 200
+    assert prove_as(gateway, "127.0.0.1, 203.0.113.1").status == 429     # who says to be localhost is not
+    wait = int(prove_as(gateway, "203.0.113.1").headers["Retry-After"])
+    assert 50 <= wait <= 60
+
+
+def test_prove_rate_does_not_exempt_this_machine_unless_told(start, prover):
+    gateway = start(prover.path, "--prove-rate", "1", "--prove-burst", "1")
+    assert [gateway.prove(b"x").status, gateway.prove(b"x", x_forwarded_for="203.0.113.1").status] == [200, 429]
+
+
+def test_prove_rate_exempt(start, prover):
+    gateway = start(prover.path, "--prove-rate", "1", "--prove-burst", "1", "--prove-rate-exempt", "127.0.0.0/8", *ME)
+    assert [gateway.prove(b"x").status for _ in range(3)] == [200] * 3
+    assert [prove_as(gateway, "203.0.113.1").status for _ in range(2)] == [200, 429]
+
+
+def test_requests_refused_for_other_reasons_do_not_count(start, prover):
+    gateway = start(prover.path, "--prove-rate", "1", "--prove-burst", "1", "--body-max-mib", "1")
+    assert gateway.request("POST", "/prove", b"x" * (2 << 20)).status == 413
+    assert gateway.request("POST", "/prove", b"").status == 400
+    assert gateway.prove(b"x").status == 200
