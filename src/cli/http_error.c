@@ -46,6 +46,8 @@ void http_error_read(const struct http_answer *a, struct http_error *ret)
 		ret->code[0] = '\0';
 	member(j, "error", error, sizeof error);
 	member(j, "detail", detail, sizeof detail);
+	if (strcmp(detail, error) == 0)
+		detail[0] = '\0';        /* problem details repeat the sentence where there is nothing to add */
 	int n = snprintf(ret->text, sizeof ret->text - 64, "HTTP %ld%s%s: %s%s%s", a->status, ret->code[0] ? " " : "",
 	                 ret->code, error, detail[0] ? ": " : "", detail);
 	size_t at = n < 0 ? 0 : (size_t)n < sizeof ret->text - 64 ? (size_t)n : sizeof ret->text - 65;

@@ -13,7 +13,7 @@
 #include <time.h>
 
 enum {
-	ERROR_BODY_MAX = 6 * (FRAME_ID_MAX + FRAME_MESSAGE_MAX) + 1024,  /* a byte escapes to at most six */
+	ERROR_BODY_MAX = 6 * (FRAME_ID_MAX + 2 * FRAME_MESSAGE_MAX) + 1024,  /* a byte escapes to at most six */
 	HEADERS_MAX = 14, HEADER_VALUE_MAX = 96, RAW_HEAD_MAX = 2048,
 	RETRY_AFTER_S = 5
 };
@@ -83,6 +83,19 @@ static void put_number(struct writer *w, const char *name, uint64_t v)
 		put_fmt(w, ",\"%s\":%llu", name, (unsigned long long)v);
 }
 
+/* The type names the code; as no address of ours would outlive this program, it is none. Where nothing
+ * more is known than the sentence for people, that is the detail. */
+static void put_problem(struct writer *w, const struct answer *a, const char *text, struct bytes detail)
+{
+	const char *title = outcomes[a->code].text;
+	put_fmt(w, ",\"type\":\"urn:tee-rex:%s\",\"title\":", outcome_name(a->code));
+	put_json_string(w, bytes_str(title));
+	put_fmt(w, ",\"status\":%u,\"detail\":", a->status);
+	if (detail.n == 0)
+		detail = bytes_str(text != NULL ? text : title);
+	put_json_string(w, bytes_of(detail.p, detail.n < FRAME_MESSAGE_MAX ? detail.n : FRAME_MESSAGE_MAX));
+}
+
 void answer_error(struct answer *a, unsigned status, enum outcome code, const char *text, const char *id,
                   const struct answer_details *d)
 {
@@ -102,10 +115,7 @@ void answer_error(struct answer *a, unsigned status, enum outcome code, const ch
 	put_str(&w, ",\"requestId\":");
 	put_json_string(&w, bytes_str(id));
 	put_fmt(&w, ",\"code\":\"%s\"", outcome_name(code));
-	if (d->detail.n > 0) {
-		put_str(&w, ",\"detail\":");
-		put_json_string(&w, bytes_of(d->detail.p, d->detail.n < FRAME_MESSAGE_MAX ? d->detail.n : FRAME_MESSAGE_MAX));
-	}
+	put_problem(&w, a, text, d->detail);
 	put_number(&w, "limit_bytes", d->limit_bytes);
 	put_number(&w, "peak_bytes", rounded_bytes(d->peak_bytes));
 	put_number(&w, "signal", d->signal);
@@ -160,7 +170,7 @@ static void collect_headers(const struct answer *a, const char *id, struct heade
 		add(hs, "Access-Control-Allow-Headers", "Content-Type, X-Request-Id, X-Aztec-Version");
 		add(hs, "Access-Control-Max-Age", "86400");
 	} else {
-		add(hs, "Content-Type", "application/json");
+		add(hs, "Content-Type", a->problem ? "application/problem+json" : "application/json");
 		add(hs, "X-Content-Type-Options", "nosniff");
 	}
 	if (a->no_store)

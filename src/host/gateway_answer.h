@@ -26,6 +26,7 @@ struct answer {
 	struct answer_text *shared;      /* instead of body: a reference; NULL: none */
 	size_t body_n;
 	bool no_store;
+	bool problem;                    /* an error for a client that accepts application/problem+json */
 	bool close;                      /* the connection must not be used again */
 	unsigned retry_after_s;          /* 0: no header */
 	bool timed;                      /* the two durations are known */
@@ -42,7 +43,8 @@ struct answer_details {
 /* HTTP status of an outcome: see the table in tee-rex-gateway(1). */
 unsigned answer_status(enum outcome code);
 
-/* {"error": text, "requestId": id, "code": …}. text NULL: the outcome's own; status 0: likewise. What the
+/* {"error": text, "requestId": id, "code": …} and the members of problem details (RFC 9457): type, title,
+ * status, detail. text NULL: the outcome's own; status 0: likewise. What the
  * answer held before is released. */
 void answer_error(struct answer *a, unsigned status, enum outcome code, const char *text, const char *id,
                   const struct answer_details *d);

@@ -76,8 +76,14 @@ void request_resume(struct request *r)
 
 /* --- answering --------------------------------------------------------------------------------------- */
 
+static void choose_type(struct request *r)
+{
+	r->answer.problem = r->accepts_problem && r->answer.status >= MHD_HTTP_BAD_REQUEST;
+}
+
 static void refuse_now(struct request *r)
 {
+	choose_type(r);
 	answer_send_raw(&r->answer, r->client->fd, r->id);
 	shutdown(r->client->fd, SHUT_WR);
 	r->state = REQ_REFUSED;
@@ -147,6 +153,7 @@ void request_fail_upstream(struct request *r, const struct frame_client_result *
 static enum MHD_Result queue_answer(struct request *r)
 {
 	enter_stage(r->client, STAGE_REPLY);
+	choose_type(r);
 	return answer_queue(&r->answer, r->connection, r->id) ? MHD_YES : MHD_NO;
 }
 

@@ -62,6 +62,31 @@ static bool folded(const char *name)
 	return false;
 }
 
+/* True when an Accept field (RFC 9110 section 12.5.1) names application/problem+json itself, with a weight
+ * that is not zero: a client that takes anything gets what it always got. */
+static bool accepts_problem(const char *value)
+{
+	static const char type[] = "application/problem+json";
+	for (;;) {
+		value += strspn(value, " \t,");
+		size_t n = strcspn(value, ",");
+		if (n == 0)
+			return false;
+		if (n >= sizeof type - 1 && strncasecmp(value, type, sizeof type - 1) == 0) {
+			const char *p = value + sizeof type - 1, *end = value + n;
+			p += strspn(p, " \t");
+			bool whole = p == end || *p == ';', zero = false;
+			for (; p < end && *p == ';'; p += strcspn(p, ";,")) {
+				p += 1 + strspn(p + 1, " \t");
+				zero = zero || (strncasecmp(p, "q=0", 3) == 0 && strspn(p + 3, ".0") == strcspn(p + 3, " \t;,"));
+			}
+			if (whole)
+				return !zero;
+		}
+		value += n;
+	}
+}
+
 static enum MHD_Result on_field(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
 	struct head *h = arg;
@@ -84,6 +109,8 @@ static enum MHD_Result on_field(void *arg, enum MHD_ValueKind kind, const char *
 			bytes_to_cstr(bytes_str(value), r->version, sizeof r->version);
 		else
 			h->bad_version = true;
+	} else if (strcasecmp(name, "Accept") == 0) {
+		r->accepts_problem = r->accepts_problem || accepts_problem(value);
 	} else if (strcasecmp(name, "X-Forwarded-For") == 0) {
 		forwarded_add(&h->forwarded, value);
 	} else if (strcasecmp(name, "X-Request-Id") == 0 && h->ids++ == 0 && id_valid(value)) {

@@ -70,6 +70,7 @@ struct request {
 	enum request_state state;
 	bool suspended, gone;            /* gone: it ended because the client left, or broke off */
 	bool body_done;                  /* no more of it will come */
+	bool accepts_problem;            /* application/problem+json */
 	bool expect;                     /* it waits for "100 Continue" before it sends its body */
 	bool answer_first;               /* the answer goes before the body, and the connection ends with it */
 

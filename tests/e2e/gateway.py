@@ -51,11 +51,13 @@ class Answer:
 
     json = property(lambda self: json.loads(self.body))
 
-    def error(self, status, text, code=None):
+    def error(self, status, text, code=None, content_type="application/json"):
         """Asserts that this is that error, and returns its body."""
         assert (self.status, self.json["error"]) == (status, text)
         assert self.json["requestId"] == self.headers["X-Request-Id"]
-        assert self.headers["Content-Type"] == "application/json"
+        assert self.headers["Content-Type"] == content_type
+        assert self.json["type"] == "urn:tee-rex:" + self.json["code"] and self.json["status"] == status
+        assert self.json["title"] and self.json["detail"]
         assert code is None or self.json["code"] == code
         return self.json
 

@@ -315,6 +315,7 @@ def test_rotation_does_not_weaken_the_second_look(client, host, other_key):
      "HTTP 422 out-of-memory: memory; limit 320 MiB; peak 319 MiB"),
     (500, b"<html>\x1b[31m\n", r"HTTP 500: <html>\\x1b\[31m\\x0a"), (502, b"", "HTTP 502"),
     (400, {"error": "e\x1b[2J\n", "detail": "d" * 10000, "code": "made-up"}, r"HTTP 400: e\\x1b\[2J\\x0a: dddd"),
+    (503, {"error": "said once", "detail": "said once", "code": "unavailable"}, r"HTTP 503 unavailable: said once(?!: said)"),
     (302, {"error": "elsewhere"}, "HTTP 302: elsewhere")])
 def test_errors_are_told_and_harmless(client, host, status, answer, saying):
     host.answer_prove = lambda m: (status, answer)

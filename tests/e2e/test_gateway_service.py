@@ -197,3 +197,37 @@ def test_requests_refused_for_other_reasons_do_not_count(start, prover):
     assert gateway.request("POST", "/prove", b"x" * (2 << 20)).status == 413
     assert gateway.request("POST", "/prove", b"").status == 400
     assert gateway.prove(b"x").status == 200
+
+
+# --- problem details -----------------------------------------------------------------------------------------------------------
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize("accept,problem", [
+    (None, False), ("*/*", False), ("application/*", False), ("application/json", False), (PROBLEM, True), (PROBLEM.upper(), True),
+    ("application/json, " + PROBLEM, True), (PROBLEM + ";q=0.5, */*", True), (PROBLEM + " ; charset=utf-8 ; q=1", True),
+    (PROBLEM + ";q=0", False), (PROBLEM + "; x=y; q=0.000", False), (PROBLEM + ";q=0.001", True), (PROBLEM + "x", False),
+    ("x" + PROBLEM, False), (PROBLEM + "x, " + PROBLEM, True), (",,;, " + PROBLEM, True), ("", False), (";;;,", False)])
+def test_problem_details_when_asked_for(gateway, accept, problem):
+    headers = {} if accept is None else {"Accept": accept}
+    e = gateway.request("GET", "/nothing", headers=headers).error(404, "Not found", "bad-request",
+                                                                  PROBLEM if problem else "application/json")
+    assert (e["title"], e["detail"]) == ("Malformed request", "Not found")
+    assert gateway.request("GET", "/health", headers=headers).headers["Content-Type"] == "application/json"
+
+
+def test_problem_details_of_an_early_answer(gateway, prover):
+    with gateway.connect() as s:
+        s.sendall(head("POST", "/prove", "Content-Length: 50000000", "Accept: " + PROBLEM) + b"oops")
+        e = read_answer(s).error(400, "Malformed request body", "bad-request", PROBLEM)
+        assert e["title"] == "Malformed request" and e["detail"] != e["error"]
+
+
+def test_problem_details_tell_what_the_enclave_says(gateway, prover):
+    prover.handlers["prove"] = lambda x: (x.read_data(), x.error("out-of-memory", message='5 "GiB"', limit_bytes=5 << 30))
+    e = gateway.prove(b"x").error(422, OUTCOMES["out-of-memory"][1], "out-of-memory")
+    assert e["detail"] == '5 "GiB"' and e["title"] == e["error"] and e["limit_bytes"] == 5 << 30
+    prover.handlers["prove"] = lambda x: (x.read_data(), x.error("crashed", signal=11))
+    e = gateway.prove(b"x").error(422, OUTCOMES["crashed"][1], "crashed")
+    assert e["detail"] == e["error"]
