@@ -304,6 +304,7 @@ static const struct key keys[] = {
 	{ "", "proof_max", read_u32, MEMBER(proof_max), 32, FRAME_PROOF_MAX, false },
 	{ "", "slots", read_u32, MEMBER(slots), 1, LAUNCH_SLOTS_MAX, false },
 	{ "", "jobs", read_u32, MEMBER(jobs), 1, LAUNCH_SLOTS_MAX, false },
+	{ "", "memory_budget_mib", read_u32, MEMBER(memory_budget_mib), 0, 1 << 20, false },
 	{ "", "request_s", read_u32, MEMBER(request_s), 1, 3600, false },
 	{ "", "body_s", read_u32, MEMBER(body_s), 1, 3600, false },
 	{ "", "reply_s", read_u32, MEMBER(reply_s), 1, 3600, false },
@@ -323,6 +324,7 @@ static const struct key keys[] = {
 	{ RECIPE, "memory_mib", read_u32, MEMBER(recipe.memory_mib), 8, 1 << 20, false },
 	{ RECIPE, "deadline_s", read_u32, MEMBER(recipe.deadline_s), 1, 86400, false },
 	{ RECIPE, "threads", read_u32, MEMBER(recipe.threads), 0, 256, false },
+	{ RECIPE, "cpu_weight", read_u32, MEMBER(recipe.cpu_weight), 1, 10000, false },
 	{ RECIPE, "pids_max", read_u32, MEMBER(recipe.pids_max), 1, 32768, false },
 	{ RECIPE, "uid_base", read_u32, MEMBER(recipe.uid_base), 1000, 2000000000, false },
 	{ RECIPE, "output_log_kib", read_u32, MEMBER(recipe.output_log_kib), 0, 64, false },
@@ -365,7 +367,7 @@ void config_defaults(struct config *ret)
 			.env_count = 6,
 			.ro = { "/usr", "/lib", "/lib64" }, .ro_count = 3,
 			.input = "input", .output = "proof", .crs = "/crs",
-			.memory_mib = 1024, .deadline_s = 300, .pids_max = 256, .uid_base = 64000,
+			.memory_mib = 1024, .deadline_s = 300, .cpu_weight = 50, .pids_max = 256, .uid_base = 64000,
 		},
 	};
 }
@@ -478,6 +480,9 @@ static int check_whole(struct parser *p)
 	if (c->jobs > c->slots)
 		return fail(p->err, 0, "%s: jobs = %u is more than slots = %u; a running job takes a slot, so at most that many are allowed",
 		            p->file, c->jobs, c->slots);
+	if (c->memory_budget_mib != 0 && c->memory_budget_mib < c->recipe.memory_mib)
+		return fail(p->err, 0, "%s: memory_budget_mib = %u is less than memory_mib = %u of one job; no job could ever start",
+		            p->file, c->memory_budget_mib, c->recipe.memory_mib);
 	if (c->versions_max < c->version_count)
 		return fail(p->err, 0, "%s: %u versions are listed but versions_max = %u are allowed", p->file,
 		            c->version_count, c->versions_max);

@@ -40,6 +40,7 @@ struct config_recipe {
 	uint32_t crs_pin_count;
 	uint32_t memory_mib, deadline_s;                 /* also the most a START may ask for */
 	uint32_t threads;                                /* 0: one per usable CPU */
+	uint32_t cpu_weight;                             /* of all jobs together; the service's is 100 */
 	uint32_t pids_max;                               /* processes and threads of a job */
 	uint32_t uid_base;                               /* slot n runs as uid and gid uid_base + n */
 	uint32_t output_log_kib;                         /* of a job's output to the log; 0 = none */
@@ -52,6 +53,7 @@ struct config {
 	uint32_t payload_max_mib;                        /* plaintext of one job */
 	uint32_t proof_max;                              /* bytes of bb's proof file */
 	uint32_t slots, jobs;
+	uint32_t memory_budget_mib;                      /* of all jobs together; 0: recipe.memory_mib for each of jobs */
 	uint32_t request_s, body_s, reply_s;             /* deadline of each stage of an exchange */
 	uint32_t upload_max_mib, versions_max, versions_total_mib;
 	uint8_t allow[CONFIG_ALLOW_MAX][32];             /* SHA-256 of uploads that may run */

@@ -272,6 +272,7 @@ static int open_v2(const char *root, pid_t self, struct cgroup_homes *h)
 		int bad = hand_down(dir, "memory", &h->why);
 		if (bad == 0) {
 			hand_down(dir, "pids", NULL);
+			hand_down(dir, "cpu", NULL);
 			bad = make_home(dir, self, &h->memory);
 			if (bad == 0)
 				break;
@@ -292,22 +293,40 @@ static int open_v2(const char *root, pid_t self, struct cgroup_homes *h)
 		h->pids = h->memory;
 		h->pids.fd = -1;
 	}
+	if (hand_down(h->memory.path, "cpu", NULL) == 0) {
+		h->cpu = h->memory;
+		h->cpu.fd = -1;
+	}
 	return 0;
 }
 
 void cgroup_homes_open(struct cgroup_homes *ret, const char *root, pid_t self)
 {
 	struct err why;
-	*ret = (struct cgroup_homes){ .memory.fd = -1, .pids.fd = -1 };
+	*ret = (struct cgroup_homes){ .memory.fd = -1, .pids.fd = -1, .cpu.fd = -1 };
 	/* a controller lives in one tree only: where memory is a v1 one, v2 has none */
 	if (open_v1(root, "memory", self, &ret->memory, &ret->why) == -ENOENT)
 		open_v2(root, self, ret);
 	if (ret->pids.version == CGROUP_NONE)
 		open_v1(root, "pids", self, &ret->pids, &why);
+	if (ret->cpu.version == CGROUP_NONE)
+		open_v1(root, "cpu", self, &ret->cpu, &why);
+}
+
+bool cgroup_homes_weigh(const struct cgroup_homes *h, uint32_t weight)
+{
+	/* the kernel's own scales: 1024 shares (at least 2), or a weight of 100 */
+	uint64_t shares = (uint64_t)weight * 1024 / 100;
+	switch (h->cpu.version) {
+	case CGROUP_V1: return write_number(h->cpu.fd, "cpu.shares", shares < 2 ? 2 : shares) == 0;
+	case CGROUP_V2: return write_number(h->memory.fd, "cpu.weight", weight) == 0;
+	default: return false;
+	}
 }
 
 void cgroup_homes_close(struct cgroup_homes *h)
 {
+	drop_home(&h->cpu);
 	drop_home(&h->pids);
 	drop_home(&h->memory);
 }
@@ -335,6 +354,8 @@ int cgroup_create(struct cgroup *ret, const struct cgroup_homes *h, const char *
 	int bad = make_group(&h->memory, name, &g.memory_fd, err);
 	if (bad == 0)
 		bad = make_group(&h->pids, name, &g.pids_fd, err);
+	if (bad == 0)
+		make_group(&h->cpu, name, &g.cpu_fd, NULL);
 	if (bad == 0 && h->pids.version == CGROUP_V2) {
 		g.pids_shared = true;
 		g.pids_fd = fcntl(g.memory_fd, F_DUPFD_CLOEXEC, 0);
@@ -381,7 +402,7 @@ bool cgroup_limits_swap(const struct cgroup *g)
 	       "memory.memsw.limit_in_bytes" : "memory.swap.max", F_OK, 0) == 0;
 }
 
-int cgroup_open_procs(const struct cgroup *g, int *ret_memory_fd, int *ret_pids_fd, struct err *err)
+int cgroup_open_procs(const struct cgroup *g, struct cgroup_procs *ret, struct err *err)
 {
 	CLEANUP(close_fd) int memory = -1;
 	CLEANUP(close_fd) int pids = -1;
@@ -390,8 +411,9 @@ int cgroup_open_procs(const struct cgroup *g, int *ret_memory_fd, int *ret_pids_
 	if (g->pids_fd >= 0 && !g->pids_shared &&
 	    (pids = openat(g->pids_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC)) < 0)
 		return fail(err, errno, "open the job's cgroup.procs (pids)");
-	*ret_memory_fd = fd_steal(&memory);
-	*ret_pids_fd = fd_steal(&pids);
+	ret->memory = fd_steal(&memory);
+	ret->pids = fd_steal(&pids);
+	ret->cpu = g->cpu_fd < 0 ? -1 : openat(g->cpu_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	return 0;
 }
 
@@ -411,6 +433,8 @@ void cgroup_kill(const struct cgroup *g)
 		kill_members(g->memory_fd);
 	if (g->pids_fd >= 0)
 		kill_members(g->pids_fd);
+	if (g->cpu_fd >= 0)
+		kill_members(g->cpu_fd);
 }
 
 int cgroup_remove(struct cgroup *g, const struct cgroup_homes *h)
@@ -420,10 +444,13 @@ int cgroup_remove(struct cgroup *g, const struct cgroup_homes *h)
 		bad = -errno;
 	if (g->pids_fd >= 0 && !g->pids_shared && unlinkat(h->pids.fd, g->name, AT_REMOVEDIR) != 0 && errno != ENOENT)
 		bad = -errno;
+	if (g->cpu_fd >= 0 && unlinkat(h->cpu.fd, g->name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+		bad = -errno;
 	if (bad == -EBUSY)
 		return bad;
 	close_fd(&g->memory_fd);
 	close_fd(&g->pids_fd);
+	close_fd(&g->cpu_fd);
 	g->version = CGROUP_NONE;
 	return bad;
 }

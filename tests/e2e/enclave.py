@@ -1,4 +1,5 @@
 """A whole simulated enclave for tests: `tee-rex run --backend process`, its socket, its processes."""
+import glob
 import hashlib
 import os
 import pathlib
@@ -120,7 +121,8 @@ class Enclave:
                 descriptors[name] = -1                 # just ended: the next look will differ
         launcher = next(pid for pid, name in processes.items() if name == "tee-rex-launche")
         mounts = pathlib.Path(f"/proc/{launcher}/mountinfo").read_text().splitlines()
-        cgroups = [str(p) for p in pathlib.Path("/sys/fs/cgroup").rglob(f"tee-rex-{launcher}*/*") if p.is_dir()]
+        # glob, unlike pathlib, does not mind groups that go while it looks
+        cgroups = glob.glob(f"/sys/fs/cgroup/**/tee-rex-{launcher}*/*/", recursive=True)
         return {
             "processes": sorted(processes.values()),
             "descriptors": descriptors,

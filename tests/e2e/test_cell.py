@@ -26,7 +26,6 @@ from launcher_peer import ENDED, EVIL_CONFIG, FAILED, Launcher
 
 UNSAFE = BUILD / "tests" / "tee-rex-launcher-UNSAFE"
 EVIL_CELL = BUILD / "tests" / "tools" / "evil_cell"
-JOB_DIRECTORY = pathlib.Path("/run/tee-rex-UNSAFE-job")
 SWITCH = "TEEREX_UNSAFE_GUARDS_OFF"
 AF_VSOCK = 40
 
@@ -49,12 +48,16 @@ class Place:
             d.mkdir()
         (self.crs / "points").write_text("honest")
         (self.ro / "file").write_text("honest")
-        self.secret = JOB_DIRECTORY / "secret"         # not below a directory that a job is shown a part of
+        # not below /tmp: a job is shown a part of that already
+        self.other = pathlib.Path(tempfile.mkdtemp(prefix="tr-cell-", dir="/run"))
+        self.other.chmod(0o777)
+        self.secret = self.other / "secret"
         self.secret.write_text("secret")
         self.secret.chmod(0o600)
         shutil.copy(EVIL_CELL, self.ro / "suid")
         (self.ro / "suid").chmod(0o4755)
         self.word = os.urandom(12).hex()
+        self.key = int.from_bytes(os.urandom(3), "big") + 1
         # as the prover is: without capabilities. Its user is the job's own where the guard "uid" is off.
         self.victim = subprocess.Popen(["setpriv", "--bounding-set=-all", "--inh-caps=-all", EVIL_CELL, "victim", self.word],
                                        stdout=subprocess.PIPE, text=True)
@@ -82,27 +85,25 @@ class Place:
             s.close()
         os.close(self.descriptor)
         shutil.rmtree(self.path)
+        shutil.rmtree(self.other)
 
-    def launcher(self, off=None, recipe="", wait=True):
+    def launcher(self, off=None, recipe="", wait=True, prefix=()):
         """The shipped one, or (off: a set of guards, an empty one too) the one whose guards are off."""
         config = EVIL_CONFIG.format(top="", recipe=f"ro = {self.ro}\n{recipe}", policy="require" if off is None else "degrade")
         config = config.replace("crs = none", f"crs = {self.crs}")
-        return Launcher(self.path, config=config, prefix=PREFIX, launcher=None if off is None else UNSAFE, evil=EVIL_CELL,
-                        env={SWITCH: ",".join(sorted(off or ()))}, wait=wait)
+        return Launcher(self.path, config=config, prefix=(*PREFIX, *prefix), launcher=None if off is None else UNSAFE, evil=EVIL_CELL,
+                        env={SWITCH: ",".join(sorted(off or ())), "TEEREX_UNSAFE_JOB_DIRECTORY": str(self.other)}, wait=wait)
 
 
 @pytest.fixture(scope="module")
 def place():
     for program in (UNSAFE, EVIL_CELL):
         assert program.exists(), f"{program} is missing: make {program.relative_to(BUILD.parent)}"
-    JOB_DIRECTORY.mkdir(exist_ok=True)
-    JOB_DIRECTORY.chmod(0o777)
     path = pathlib.Path(tempfile.mkdtemp(prefix="tr-cell-", dir="/tmp"))
     path.chmod(0o755)
     p = Place(path)
     yield p
     p.close()
-    shutil.rmtree(JOB_DIRECTORY)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ ROWS = [
     ("mount /crs", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM", "landlock": "EPERM"}),
     ("chroot /crs", "EPERM", {"seccomp": "EPERM", "capabilities": "EPERM", "uid": "EPERM"}),
     ("hostname evil", "EPERM", {"capabilities": "EPERM", "uid": "EPERM"}),
-    ("realtime", "EPERM", {"capabilities": "EPERM", "uid": "EPERM"}),
+    ("nice -5", "EACCES", {"capabilities": "EACCES", "uid": "EACCES"}),
     ("personality", "EPERM", {"seccomp": "EPERM"}),
     ("userfaultfd", "EPERM", {"seccomp": "EPERM"}),
     ("raise-limit 4 -1", "EPERM", {"rlimits": "EPERM"}),             # RLIMIT_CORE
@@ -359,7 +360,7 @@ def test_points_changed_after_the_start_are_given_to_no_job(place, honest, how):
 
 LEFTOVERS = [
     ("leave /job/x leftover", "find /job/x leftover", ("ok", "ENOENT"), "job-tmpfs"),
-    ("shm-leave 4711", "shm-find 4711", ("ok", "ENOENT"), "ipc-namespace"),
+    ("shm-leave {key}", "shm-find {key}", ("ok", "ENOENT"), "ipc-namespace"),
     ("key-leave {word}", "key-find {word}", ("EPERM", "EPERM"), "seccomp"),
 ]
 
@@ -367,13 +368,13 @@ LEFTOVERS = [
 @pytest.mark.parametrize("leave, find, answers, guard", LEFTOVERS, ids=[r[0].split()[0] + "-" + r[3] for r in LEFTOVERS])
 def test_leftovers_of_the_last_job(place, shipped, leave, find, answers, guard):
     def both(launcher):                             # in one slot, so as one user
-        return tuple(result(launcher, a.format(word=place.word)) for a in (leave, find))
+        return tuple(result(launcher, a.format(word=place.word, key=place.key)) for a in (leave, find))
     assert both(shipped) == answers
     try:
         with place.launcher({guard}) as l:
             assert both(l) == ("ok", "ok")
     finally:
-        subprocess.run(["ipcrm", "-M", "4711"], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["ipcrm", "-M", str(place.key)], stderr=subprocess.DEVNULL, check=False)
 
 
 # --- what never ends -----------------------------------------------------------------------------------------------------------
@@ -387,6 +388,36 @@ def test_a_job_that_never_ends(place, shipped):
         l.send_cancel()
         assert l.expect(ENDED).how == "cancelled"
         l.close()
+
+
+def cpu_share(launcher):
+    """Of a job that never rests, beside one process of ours on the same CPU: its part of both."""
+    neighbour = subprocess.Popen(["taskset", "-c", "0", EVIL_CELL, "spin", "60000"])
+    try:
+        launcher.open(0, b"spin 2000\n")
+        launcher.start(0)
+        ticks = [cpu_ticks(neighbour.pid)]
+        job = launcher.expect(ENDED).cpu_ms
+        ticks.append(cpu_ticks(neighbour.pid))
+        launcher.close()
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    other = (ticks[1] - ticks[0]) * 1000 / os.sysconf("SC_CLK_TCK")
+    return job / (job + other)
+
+
+def cpu_ticks(pid):
+    return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+@pytest.mark.skipif(not any(pathlib.Path("/sys/fs/cgroup", p).exists() for p in ("cpu/cpu.shares", "cpu.pressure")),
+                    reason="no cpu cgroup")
+def test_a_cpu_hog_weighs_less_than_the_service(place):
+    with place.launcher(set(), recipe="cpu_weight = 10", prefix=("taskset", "-c", "0")) as l:
+        assert cpu_share(l) < 0.25                  # 1 : 10 when nobody else is there
+    with place.launcher({"cpu-weight"}, prefix=("taskset", "-c", "0")) as l:
+        assert cpu_share(l) > 0.35                  # 1 : 1
 
 
 def test_an_output_bomb(place, shipped):

@@ -1,6 +1,7 @@
 """tee-rex-launcher from the outside: these tests are the prover, and tests/tools/evil_prover.c is what it runs. As root
 and as an ordinary user, as far as the one running the tests may be either."""
 import ctypes
+import glob
 import os
 import pathlib
 import random
@@ -462,6 +463,24 @@ def test_no_more_jobs_than_configured(place, user):
         assert l.run("proof 64", slot=3).how == "ok"
 
 
+def test_no_more_memory_than_configured(place, user):
+    with Launcher(place, user=user, top="memory_budget_mib = 100", policy="degrade") as l:
+        for slot in (0, 1):
+            l.open(slot, b"sleep 300 64\n")
+        l.start(0)
+        l.start(1)
+        m = l.expect(FAILED, 1)
+        assert m.how == "busy" and "memory_budget_mib = 100 has no room for a job of 64 MiB" in m.text
+        l.start(1, memory=36 * MIB)             # to the last byte
+        assert [l.receive().how for _ in range(2)] == ["ok"] * 2
+        for slot in (0, 1):
+            l.close(slot)
+        l.open(2, b"hang\n")
+        l.start(2)
+        l.close(2)                              # ended by CLOSE: given back too
+        assert l.run("proof 64", slot=3).how == "ok"
+
+
 def test_a_prover_that_does_not_read_is_not_read(launcher):
     launcher.sock.setblocking(False)
     sent = 0
@@ -561,7 +580,7 @@ def test_a_keeper_that_is_killed_is_our_failure_not_the_jobs(launcher):
 # --- life and death --------------------------------------------------------------------------------------------
 
 def homes(pid):
-    return list(pathlib.Path("/sys/fs/cgroup").glob(f"**/tee-rex-{pid}")) if IS_ROOT else []
+    return glob.glob(f"/sys/fs/cgroup/**/tee-rex-{pid}", recursive=True) if IS_ROOT else []
 
 
 def all_gone(pids):

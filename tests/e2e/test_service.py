@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import frames
+from conftest import wait_for
 from enclave import PGP_TOOL, ROOT, TEE_REX, Enclave, sha256
 from frames import DATA, END, ERROR, EVENT, REPLY, REQUEST, Exchange, body, call, exchange, frame, request
 from launcher_peer import EVIL
@@ -365,6 +366,38 @@ def test_queue_is_first_come_first_served_and_slots_are_bounded(enclave, clean):
     finally:
         for x in waiting:
             x.socket.close()
+
+
+def test_memory_is_admitted_before_the_start(tmp_path):
+    """Two jobs of 64 MiB may run by number; with 100 MiB for both, the second waits until the first is dead, not only cancelled."""
+    with Enclave(tmp_path, config("memory_budget_mib = 100")) as e:
+        e.upload("1.0", EVIL)
+        before = e.snapshot()
+        message = e.encrypt(b"tree-hang\n")
+        stream = request("prove", size=len(message)) + body(message)
+        before_pids, idle = set(e.descendants()), len(e.descendants())
+        with Exchange(e.socket) as first, Exchange(e.socket) as second, Exchange(e.socket) as third:
+            first.send(stream)
+            assert first.receive()[1] == {"stage": "proving"}
+            wait_for(lambda: len(e.descendants()) >= idle + 8, what="the first job's tree")
+            running = set(e.descendants()) - before_pids
+            for i, x in enumerate((second, third), 1):
+                x.send(stream)
+                assert x.receive()[1] == {"stage": "queued", "position": i}
+            first.socket.close()
+            assert second.receive()[1] == {"stage": "proving"}
+            assert gone(running, 0)
+            assert third.receive()[1] == {"stage": "queued", "position": 1}
+            assert (call(e.socket, "health")["jobs_running"], call(e.socket, "health")["jobs_queued"]) == (1, 1)
+        e.settled(before)
+    with Enclave(tmp_path, config("memory_budget_mib = 128")) as e:
+        e.upload("1.0", EVIL)
+        message = e.encrypt(b"hang\n")
+        stream = request("prove", size=len(message)) + body(message)
+        with Exchange(e.socket) as first, Exchange(e.socket) as second:
+            for x in (first, second):
+                x.send(stream)
+                assert x.receive()[1] == {"stage": "proving"}
 
 
 def test_idle_connections_are_bounded_and_cut_off(enclave, clean):

@@ -3,6 +3,7 @@
  *     evil_cell INPUT OUTPUT_DIR     reads "NAME ARGUMENT…" from the input's first line, leaves "ok" (it worked)
  *                                    or the errno's name as the proof
  *     evil_cell victim WORD          the one outside: keeps the word, prints where, says when SIGUSR1 came
+ *     evil_cell spin MS              another one outside, that wants the CPU
  *
  * A probe that works does no harm beyond itself. No probe opens an AF_VSOCK socket: that family is tried inside
  * guests only, where the machine's own is not reached. Statically linked, so that it runs in any root. */
@@ -32,6 +33,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
@@ -339,6 +341,16 @@ static bool try_output(char **a)
 	return true;
 }
 
+static bool try_spin(char **a)           /* for so many milliseconds of the clock */
+{
+	struct timespec from, now;
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < number(a[0]));
+	return true;
+}
+
 static bool try_hang(char **a)
 {
 	for (;;)
@@ -387,7 +399,7 @@ static bool try_chroot(char **a)         /* in a child: the answer is left by pa
 }
 
 static bool try_setuid(char **a) { return setresuid((uid_t)number(a[0]), (uid_t)-1, (uid_t)-1) == 0 && getuid() == (uid_t)number(a[0]); }
-static bool try_realtime(char **a) { struct sched_param p = { .sched_priority = 1 }; (void)a; return sched_setscheduler(0, SCHED_FIFO, &p) == 0; }
+static bool try_nice(char **a) { return setpriority(PRIO_PROCESS, 0, (int)number(a[0])) == 0; }
 static bool try_hostname(char **a) { return sethostname(a[0], strlen(a[0])) == 0; }
 static bool try_personality(char **a) { (void)a; return personality(0xffffffff) >= 0; }
 static bool try_userfaultfd(char **a) { (void)a; return syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* user mode only */) >= 0; }
@@ -430,10 +442,10 @@ static const struct { const char *name; bool (*run)(char **args); } probes[] = {
 	{ "create", try_create }, { "remove", try_remove }, { "truncate", try_truncate }, { "descriptor", try_descriptor },
 	{ "leave", try_leave }, { "exec", try_exec }, { "suid", try_suid }, { "ioctl", try_ioctl }, { "handle", try_handle },
 	{ "processes", try_processes }, { "memory", try_memory }, { "disk", try_disk }, { "files", try_files },
-	{ "descriptors", try_descriptors }, { "output", try_output }, { "hang", try_hang }, { "raise-limit", try_raise_limit },
+	{ "descriptors", try_descriptors }, { "output", try_output }, { "hang", try_hang }, { "spin", try_spin }, { "raise-limit", try_raise_limit },
 	{ "mlock", try_mlock },
 	{ "unshare", try_unshare }, { "clone", try_clone }, { "clone3", try_clone3 }, { "mount", try_mount },
-	{ "chroot", try_chroot }, { "setuid", try_setuid }, { "realtime", try_realtime }, { "hostname", try_hostname },
+	{ "chroot", try_chroot }, { "setuid", try_setuid }, { "nice", try_nice }, { "hostname", try_hostname },
 	{ "personality", try_personality }, { "userfaultfd", try_userfaultfd },
 	{ "shm-leave", try_shm_leave }, { "shm-find", try_shm_find }, { "key-leave", try_key_leave }, { "key-find", try_key_find },
 };
@@ -467,6 +479,8 @@ int main(int argc, char **argv)
 
 	if (argc == 3 && strcmp(argv[1], "victim") == 0)
 		be_victim(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "spin") == 0)
+		return try_spin(argv + 2) ? 0 : 1;
 	if (argc == 2)                   /* what try_exec and try_suid started */
 		return strcmp(argv[1], "am-i-root") != 0 || geteuid() == 0 ? 0 : EPERM;
 	if (argc < 3)

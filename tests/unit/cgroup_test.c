@@ -68,7 +68,10 @@ int mkdirat(int parent, const char *name, mode_t mode)
 	if (faccessat(parent, "cgroup.subtree_control", F_OK, 0) == 0) {
 		bool memory = mentions(parent, "cgroup.subtree_control", "memory");
 		bool pids = mentions(parent, "cgroup.subtree_control", "pids");
-		put_at(dir, "cgroup.controllers", memory && pids ? "memory pids\n" : memory ? "memory\n" : pids ? "pids\n" : "\n");
+		bool cpu = mentions(parent, "cgroup.subtree_control", "cpu");
+		if (cpu)
+			put_at(dir, "cpu.weight", "100\n");
+		put_at(dir, "cgroup.controllers", cpu && memory && pids ? "cpu memory pids\n" : memory && pids ? "memory pids\n" : memory ? "memory\n" : pids ? "pids\n" : "\n");
 		put_at(dir, "cgroup.subtree_control", "");
 		put_at(dir, "cgroup.kill", "");
 		if (memory) {
@@ -89,6 +92,8 @@ int mkdirat(int parent, const char *name, mode_t mode)
 		if (!no_swap_files)
 			put_at(dir, "memory.memsw.limit_in_bytes", "9223372036854771712\n");
 	}
+	if (faccessat(parent, "cpu.shares", F_OK, 0) == 0)
+		put_at(dir, "cpu.shares", "1024\n");
 	if (faccessat(parent, "pids.events", F_OK, 0) == 0) {
 		put_at(dir, "pids.events", "max 0\n");
 		put_at(dir, "pids.max", "max\n");
@@ -192,13 +197,17 @@ static void v2_in_the_root_group(void **state)
 	struct cgroup_homes h;
 	struct cgroup g = CGROUP_INIT;
 	struct err err;
-	int memory, pids;
+	struct cgroup_procs procs;
 
 	make_v2("/");
 	cgroup_homes_open(&h, root, 42);
 	assert_int_equal(h.memory.version, CGROUP_V2);
 	assert_int_equal(h.pids.version, CGROUP_V2);
 	assert_string_equal(h.memory.path, at("sys/fs/cgroup/tee-rex-42"));
+	assert_int_equal(h.cpu.version, CGROUP_V2);
+	assert_true(cgroup_homes_weigh(&h, 250));
+	assert_string_equal(get("sys/fs/cgroup/tee-rex-42/cpu.weight"), "250\n");
+	assert_true(exists("sys/fs/cgroup/tee-rex-42/cgroup.subtree_control"));
 	assert_int_equal(cgroup_create(&g, &h, "slot-0", &err), 0);
 	assert_int_equal(cgroup_set_memory(&g, 1 << 30, &err), 0);
 	assert_int_equal(cgroup_set_pids(&g, 257, &err), 0);
@@ -210,10 +219,10 @@ static void v2_in_the_root_group(void **state)
 	assert_int_equal(cgroup_memory_peak(&g), 123456);
 	assert_int_equal(cgroup_oom_kills(&g), 3);
 
-	assert_int_equal(cgroup_open_procs(&g, &memory, &pids, &err), 0);
-	assert_true(memory >= 0);
-	assert_int_equal(pids, -1);              /* one group, one join */
-	close(memory);
+	assert_int_equal(cgroup_open_procs(&g, &procs, &err), 0);
+	assert_true(procs.memory >= 0);
+	assert_true(procs.pids == -1 && procs.cpu == -1);        /* one group, one join */
+	close(procs.memory);
 
 	cgroup_kill(&g);
 	assert_string_equal(get("sys/fs/cgroup/tee-rex-42/slot-0/cgroup.kill"), "1");
@@ -275,7 +284,7 @@ static void v2_without_a_memory_controller_is_none(void **state)
 	struct cgroup_homes h;
 	struct cgroup g = CGROUP_INIT;
 	struct err err;
-	int memory = 0, pids = 0;
+	struct cgroup_procs procs = { 0, 0, 0 };
 
 	/* the reason of the last place tried is kept */
 	make_v2("/");
@@ -291,8 +300,9 @@ static void v2_without_a_memory_controller_is_none(void **state)
 	assert_int_equal(cgroup_create(&g, &h, "slot-0", &err), 0);
 	assert_int_equal(cgroup_set_memory(&g, 1, &err), 0);
 	assert_int_equal(cgroup_set_pids(&g, 1, &err), 0);
-	assert_int_equal(cgroup_open_procs(&g, &memory, &pids, &err), 0);
-	assert_true(memory == -1 && pids == -1);
+	assert_int_equal(cgroup_open_procs(&g, &procs, &err), 0);
+	assert_true(procs.memory == -1 && procs.pids == -1 && procs.cpu == -1);
+	assert_false(cgroup_homes_weigh(&h, 50));
 	assert_int_equal(cgroup_memory_peak(&g), 0);
 	assert_int_equal(cgroup_oom_kills(&g), 0);
 	assert_false(cgroup_limits_swap(&g));
@@ -307,7 +317,7 @@ static void v1_in_two_trees(void **state)
 	struct cgroup_homes h;
 	struct cgroup g = CGROUP_INIT;
 	struct err err;
-	int memory, pids;
+	struct cgroup_procs procs;
 
 	make_v1();
 	cgroup_homes_open(&h, root, 7);
@@ -327,15 +337,47 @@ static void v1_in_two_trees(void **state)
 	assert_int_equal(cgroup_memory_peak(&g), 654321);
 	assert_int_equal(cgroup_oom_kills(&g), 2);
 	assert_true(cgroup_limits_swap(&g));
-	assert_int_equal(cgroup_open_procs(&g, &memory, &pids, &err), 0);
-	assert_true(memory >= 0 && pids >= 0);
-	close(memory), close(pids);
+	assert_int_equal(cgroup_open_procs(&g, &procs, &err), 0);
+	assert_true(procs.memory >= 0 && procs.pids >= 0 && procs.cpu == -1);
+	close(procs.memory), close(procs.pids);
+	assert_false(cgroup_homes_weigh(&h, 50));               /* the cpu tree has no group of ours */
 	assert_int_equal(cgroup_remove(&g, &h), 0);
 	assert_false(exists("sys/fs/cgroup/memory/a/b/tee-rex-7/slot-3"));
 	assert_false(exists("sys/fs/cgroup/pids/svc/tee-rex-7/slot-3"));
 	cgroup_homes_close(&h);
 	assert_false(exists("sys/fs/cgroup/memory/a/b/tee-rex-7"));
 	assert_false(exists("sys/fs/cgroup/pids/svc/tee-rex-7"));
+}
+
+static void v1_cpu_time_weighs_in_a_tree_of_its_own(void **state)
+{
+	(void)state;
+	struct cgroup_homes h;
+	struct cgroup g = CGROUP_INIT;
+	struct cgroup_procs procs;
+	struct err err;
+
+	make_v1();
+	make_dirs("sys/fs/cgroup/cpu/a/b");
+	put("sys/fs/cgroup/cpu/a/b/cpu.shares", "1024\n");
+	cgroup_homes_open(&h, root, 7);
+	assert_int_equal(h.cpu.version, CGROUP_V1);
+	assert_true(cgroup_homes_weigh(&h, 50));
+	assert_string_equal(get("sys/fs/cgroup/cpu/a/b/tee-rex-7/cpu.shares"), "5124\n");       /* "512" over "1024" */
+	assert_true(cgroup_homes_weigh(&h, 100));
+	assert_string_equal(get("sys/fs/cgroup/cpu/a/b/tee-rex-7/cpu.shares"), "1024\n");
+	assert_int_equal(cgroup_create(&g, &h, "slot-3", &err), 0);
+	assert_string_equal(get("sys/fs/cgroup/cpu/a/b/tee-rex-7/slot-3/cpu.shares"), "1024\n");
+	assert_int_equal(cgroup_open_procs(&g, &procs, &err), 0);
+	assert_true(procs.cpu >= 0);
+	close(procs.memory), close(procs.pids), close(procs.cpu);
+	busy_removals = 1;
+	assert_int_equal(cgroup_remove(&g, &h), -EBUSY);
+	assert_true(g.cpu_fd >= 0);
+	assert_int_equal(cgroup_remove(&g, &h), 0);
+	assert_false(exists("sys/fs/cgroup/cpu/a/b/tee-rex-7/slot-3"));
+	cgroup_homes_close(&h);
+	assert_false(exists("sys/fs/cgroup/cpu/a/b/tee-rex-7"));
 }
 
 static void swap_that_is_not_counted_is_no_error(void **state)
@@ -450,6 +492,7 @@ int main(void)
 		TEST(v2_climbs_to_where_it_is_let_in_but_not_further),
 		TEST(v2_without_a_memory_controller_is_none),
 		TEST(v1_in_two_trees),
+		TEST(v1_cpu_time_weighs_in_a_tree_of_its_own),
 		TEST(swap_that_is_not_counted_is_no_error),
 		TEST(a_limit_that_cannot_be_set_is_an_error),
 		TEST(a_container_sees_part_of_the_tree),

@@ -56,13 +56,13 @@ static void every_key_is_read(void **state)
 	assert_string_equal(err.text, "f:18: allow = F" HEX64 ": a SHA-256 is allowed: 64 hex digits");
 	assert_int_equal(parse(
 		"epoch = 7\nnsm=simulated-socket\n key_rotate_s\t=  60 \nkey_keep_s = 1\ndocument_cache_s = 0\n"
-		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\n"
+		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\nmemory_budget_mib = 20\n"
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nversion = 5.0.0-nightly+1_a /opt/bb\nversion = b /opt/b b\ndefault_version = b\n\n"
 		"[recipe]\narg = x\narg = {input}{input}{\narg={ a}=#\nenv = A={threads}\nenv = HOME=/\nenv = CRS_PATH\n"
 		"ro = /a\nro = /b/c\ninput = in\noutput = pi.bin\ncrs = /c\ncrs_sha256 = a.dat " HEX64 "\ncrs_sha256 = b " HEX64 "\n"
 		"memory_mib = 8\ndeadline_s = 1\nthreads = 256\n"
-		"pids_max = 1\nuid_base = 1000\noutput_log_kib = 64\n"
+		"cpu_weight = 10000\npids_max = 1\nuid_base = 1000\noutput_log_kib = 64\n"
 		"[isolation]\nswap = require\nall = degrade\n"), 0);
 	assert_int_equal(c.epoch, 7);
 	assert_int_equal(c.nsm, CONFIG_NSM_SIMULATED_SOCKET);
@@ -77,6 +77,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c.upload_max_mib, 5);
 	assert_int_equal(c.versions_max, 16);
 	assert_int_equal(c.versions_total_mib, 6);
+	assert_int_equal(c.memory_budget_mib, 20);
 	assert_int_equal(c.allow_count, 1);
 	assert_int_equal(c.allow[0][31], 0xef);
 	assert_int_equal(c.version_count, 2);
@@ -94,6 +95,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c.recipe.memory_mib, 8);
 	assert_int_equal(c.recipe.deadline_s, 1);
 	assert_int_equal(c.recipe.threads, 256);
+	assert_int_equal(c.recipe.cpu_weight, 10000);
 	assert_int_equal(c.recipe.pids_max, 1);
 	assert_int_equal(c.recipe.uid_base, 1000);
 	assert_int_equal(c.recipe.output_log_kib, 64);
@@ -145,6 +147,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "slots\n", "f:1: \"slots\": key = value, [section] or # comment is allowed" },
 		{ "slots = 4\nslots = 4\n", "f:2: slots is already set in line 1; once is allowed" },
 		{ "jobs = 5\n", "f: jobs = 5 is more than slots = 4; a running job takes a slot, so at most that many are allowed" },
+		{ "memory_budget_mib = 1023", "f: memory_budget_mib = 1023 is less than memory_mib = 1024 of one job; no job could ever start" },
 		{ "slotz = 1", "f:1: unknown key \"slotz\"; did you mean \"slots\"?" },
 		{ "memory_mib = 1", "f:1: no key \"memory_mib\"; it belongs in [recipe]" },
 		{ "[recipe]\nslots = 1", "f:2: no key \"slots\" in [recipe]; it belongs before the first section" },

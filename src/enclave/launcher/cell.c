@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 
 /* The keeper's descriptors from the start; the cgroup ones are closed once joined. */
-enum { CONTROL_FD = 3, PROGRAM_FD = 4, MEMORY_PROCS_FD = 4, PIDS_PROCS_FD = 5, DESCRIPTORS = 6 };
+enum { CONTROL_FD = 3, PROGRAM_FD = 4, MEMORY_PROCS_FD = 4, PIDS_PROCS_FD = 5, CPU_PROCS_FD = 6, DESCRIPTORS = 7 };
 
 const uint64_t cell_namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS;
 
@@ -37,7 +37,8 @@ static int arrange_descriptors(const struct cell_plan *plan, struct err *err)
 	CLEANUP(close_fd) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	const int wanted[DESCRIPTORS] = {
 		null, plan->output, plan->output,
-		[CONTROL_FD] = plan->control, [MEMORY_PROCS_FD] = plan->memory_procs, [PIDS_PROCS_FD] = plan->pids_procs,
+		[CONTROL_FD] = plan->control, [MEMORY_PROCS_FD] = plan->procs.memory, [PIDS_PROCS_FD] = plan->procs.pids,
+		[CPU_PROCS_FD] = plan->procs.cpu,
 	};
 	int high[DESCRIPTORS];
 
@@ -298,6 +299,7 @@ static int build(const struct cell_plan *plan, struct built *b, struct err *err)
 	if ((bad = spawn_follow_parent(err)) != 0 || (bad = join_group(MEMORY_PROCS_FD, err)) != 0 ||
 	    (bad = join_group(PIDS_PROCS_FD, err)) != 0)
 		return bad;
+	join_group(CPU_PROCS_FD, NULL);          /* a matter of fairness: better without than no job */
 	if (!plan->own_ids && (bad = spawn_map_ids(plan->uid, plan->gid, err)) != 0)
 		return bad;
 	if ((bad = sandbox_oom_first(err)) != 0 || (bad = enter_root(plan, b, err)) != 0 ||

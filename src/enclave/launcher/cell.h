@@ -19,6 +19,7 @@
 
 #include "enclave/launcher/crs.h"
 #include "enclave/recipe.h"
+#include "linux/cgroup.h"
 
 #include <sys/types.h>
 
@@ -27,7 +28,7 @@ struct cell_plan {
 	struct recipe_command *command;
 	const struct crs *crs;
 	int control, output;             /* the keeper's ends: a SOCK_SEQPACKET socket, a pipe for stdout and stderr */
-	int memory_procs, pids_procs;    /* cgroup.procs to join by, or -1 */
+	struct cgroup_procs procs;       /* to join by, or -1 */
 	bool own_ids;                    /* the job gets uid and gid; else it keeps these of the launcher's user */
 	uid_t uid;
 	gid_t gid;

@@ -280,6 +280,8 @@ int launcher_open(struct launcher *l, const struct config *config, struct err *e
 		.handler = &handler,
 	};
 	cgroup_homes_open(&l->homes, "", getpid());
+	if (!guard_off("cpu-weight") && !cgroup_homes_weigh(&l->homes, config->recipe.cpu_weight))
+		log_info("no cpu cgroup: jobs count as much as the service when CPU time is short, each of their threads for itself");
 	for (unsigned i = 0; i < LAUNCH_SLOTS_MAX; i++)
 		slot_init(&l->slot[i], (uint8_t)i, &l->host);
 	int bad = loop_open(&l->loop, err);

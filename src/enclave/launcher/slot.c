@@ -117,6 +117,12 @@ static int open_proof(const struct slot *s, int *ret_fd, struct err *why)
 	return 0;
 }
 
+static void count_out(struct slot *s)
+{
+	s->host->running--;
+	s->host->memory_bytes -= s->limit_bytes;
+}
+
 /* The tree is dead: judges and tells. */
 static void settle(struct slot *s, int keeper_status, const struct spawn_usage *usage)
 {
@@ -148,7 +154,7 @@ static void settle(struct slot *s, int keeper_status, const struct spawn_usage *
 	timer_disarm(&s->deadline);
 	timer_disarm(&s->tick);
 	output_stop(&s->output);
-	s->host->running--;
+	count_out(s);
 	s->state = SLOT_ENDED;
 	s->host->handler->ended(s, &m, proof);
 	/* nobody needs the plaintext any more, whoever may still hold its descriptor */
@@ -231,8 +237,6 @@ static int make_keeper(struct slot *s, struct cell_plan *plan, struct err *err)
 	const struct slot_host *h = s->host;
 	CLEANUP(close_fd) int plan_control = -1;
 	CLEANUP(close_fd) int plan_output = -1;
-	CLEANUP(close_fd) int memory_procs = -1;
-	CLEANUP(close_fd) int pids_procs = -1;
 	CLEANUP(close_fd) int output = -1;
 	int ends[2];
 
@@ -244,13 +248,16 @@ static int make_keeper(struct slot *s, struct cell_plan *plan, struct err *err)
 	output = ends[0], plan_output = ends[1];
 	if (fcntl(output, F_SETFL, O_NONBLOCK) != 0)
 		return fail(err, errno, "make the output pipe");
-	int bad = cgroup_open_procs(&s->group, &memory_procs, &pids_procs, err);
+	struct cgroup_procs procs;
+	int bad = cgroup_open_procs(&s->group, &procs, err);
 	if (bad != 0)
 		return bad;
+	CLEANUP(close_fd) int memory = procs.memory;
+	CLEANUP(close_fd) int pids = procs.pids;
+	CLEANUP(close_fd) int cpu = procs.cpu;
 	plan->control = plan_control;
 	plan->output = plan_output;
-	plan->memory_procs = memory_procs;
-	plan->pids_procs = pids_procs;
+	plan->procs = (struct cgroup_procs){ memory, pids, cpu };
 
 	pid_t pid = spawn_clone(job_namespaces(h), &s->pidfd, err);
 	if (pid == 0)
@@ -361,7 +368,14 @@ enum outcome slot_start(struct slot *s, int program, uint64_t memory_bytes, uint
 		fail(err, 0, "jobs = %u run already", h->config->jobs);
 		return OUTCOME_BUSY;
 	}
-	s->limit_bytes = memory_bytes != 0 ? memory_bytes : (uint64_t)recipe->memory_mib << 20;
+	const uint64_t budget = (uint64_t)h->config->memory_budget_mib << 20;
+	const uint64_t limit = memory_bytes != 0 ? memory_bytes : (uint64_t)recipe->memory_mib << 20;
+	if (budget != 0 && limit > budget - h->memory_bytes) {
+		fail(err, 0, "memory_budget_mib = %u has no room for a job of %llu MiB now", h->config->memory_budget_mib,
+		     (unsigned long long)(limit >> 20));
+		return OUTCOME_BUSY;
+	}
+	s->limit_bytes = limit;
 	if (s->group.version == CGROUP_NONE) {
 		/* a thread's stack counts in full, its arena's address space as well, and both are little used */
 		order.data_bytes = s->limit_bytes + (uint64_t)h->threads * JOB_STACK_BYTES;
@@ -377,6 +391,7 @@ enum outcome slot_start(struct slot *s, int program, uint64_t memory_bytes, uint
 	s->state = SLOT_RUNNING;
 	s->started_ms = clock_monotonic_ms();
 	h->running++;
+	h->memory_bytes += s->limit_bytes;
 	if (!guard_off("deadline"))
 		timer_arm(h->loop, &s->deadline, deadline_ms != 0 ? deadline_ms : (int64_t)recipe->deadline_s * 1000);
 	if (s->group.version != CGROUP_NONE)
@@ -423,7 +438,7 @@ static void release(struct slot *s)
 void slot_close(struct slot *s)
 {
 	if (s->state == SLOT_RUNNING)
-		s->host->running--;
+		count_out(s);
 	/* a failed slot_open() comes here as CLOSED: its caller answers */
 	s->answer_closed = s->answer_closed || s->state != SLOT_CLOSED;
 	if (s->state == SLOT_CLOSING)

@@ -39,6 +39,7 @@ struct slot_host {
 	bool own_ids;                    /* jobs get uids of their own; else user namespaces are used */
 	struct crs crs;                  /* as hashed at start */
 	uint32_t threads;
+	uint64_t memory_bytes;           /* limits of those that run, together */
 	unsigned running;
 	const struct slot_handler *handler;
 };

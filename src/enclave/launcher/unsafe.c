@@ -4,12 +4,13 @@
 #include "base/cleanup.h"
 #include "linux/mounts.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <string.h>
 
 /* The marker that no shipped program may contain. */
 #define SWITCH "TEEREX_UNSAFE_GUARDS_OFF"
-#define JOB_DIRECTORY "/run/tee-rex-UNSAFE-job"
+#define JOB_DIRECTORY "TEEREX_UNSAFE_JOB_DIRECTORY"
 
 bool guard_off(const char *name)
 {
@@ -30,11 +31,15 @@ int unsafe_change_ids(uid_t uid, gid_t gid, struct err *err)
 
 int unsafe_job_directory(uint64_t attributes, struct err *err)
 {
+	const char *path = getenv(JOB_DIRECTORY);
+	CLEANUP(close_fd) int dir = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return fail(err, ENOENT, JOB_DIRECTORY);
 	/* the two that every job gets new */
-	unlink(JOB_DIRECTORY "/input");
-	unlink(JOB_DIRECTORY "/out/proof");
-	rmdir(JOB_DIRECTORY "/out");
-	return mounts_copy(JOB_DIRECTORY, attributes, err);
+	unlinkat(dir, "input", 0);
+	unlinkat(dir, "out/proof", 0);
+	unlinkat(dir, "out", AT_REMOVEDIR);
+	return mounts_copy(path, attributes, err);
 }
 
 const char *unsafe_host_name(unsigned n)

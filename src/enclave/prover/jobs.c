@@ -243,11 +243,30 @@ static struct job *next_in_queue(struct jobs *js)
 	return first;
 }
 
+/* What a job is given; all alike, as a request says nothing about its peak. */
+static uint64_t memory_mib_of(const struct job *j) { return j->jobs->cfg->recipe.memory_mib; }
+
+/* What running jobs may take, and those whose processes may still be there. */
+static uint64_t memory_mib_taken(const struct jobs *js)
+{
+	uint64_t mib = 0;
+	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++)
+		if (js->job[i].state == JOB_RUNNING || js->job[i].dying)
+			mib += memory_mib_of(&js->job[i]);
+	return mib;
+}
+
+/* The first in the queue waits until there is room for it, and nobody overtakes: a large job would wait for ever. */
+static bool may_start(const struct jobs *js, const struct job *j)
+{
+	uint64_t running, queued, budget = js->cfg->memory_budget_mib;
+	jobs_count(js, &running, &queued);
+	return running < js->cfg->jobs && (budget == 0 || memory_mib_taken(js) + memory_mib_of(j) <= budget);
+}
+
 static void start_jobs(struct jobs *js)
 {
-	uint64_t running, queued;
-	jobs_count(js, &running, &queued);
-	for (struct job *j; running < js->cfg->jobs && (j = next_in_queue(js)) != NULL; running++) {
+	for (struct job *j; (j = next_in_queue(js)) != NULL && may_start(js, j);) {
 		j->state = JOB_RUNNING;
 		j->started_ms = clock_monotonic_ms();
 		if (tell_launcher(j, LAUNCH_START, j->binary->fd) < 0)
