@@ -5,7 +5,7 @@
 #include "host/gateway.h"
 
 static const struct option_spec options[] = {
-	{ 'l', "listen", OPT_STRING, offsetof(struct gateway_options, listen), "ADDR:PORT", "where clients connect, as 127.0.0.1:8080 or [::1]:8080" },
+	{ 'l', "listen", OPT_STRING, offsetof(struct gateway_options, listen), "ADDRESS", "where clients connect, as 127.0.0.1:8080, [::1]:8080 or unix:PATH" },
 	{ 'e', "enclave", OPT_STRING, offsetof(struct gateway_options, enclave), "ADDRESS", "the enclave's service: unix:PATH" },
 	{ 0, "body-max-mib", OPT_MIB, offsetof(struct gateway_options, body_max_mib), "MIB", "largest body of POST /prove (85)" },
 	{ 0, "connections-max", OPT_U64, offsetof(struct gateway_options, connections_max), "N", "connections at once (1024)" },
@@ -24,7 +24,7 @@ static const struct option_spec options[] = {
 	OPTIONS_HELP,
 	OPTIONS_END
 };
-static const char synopsis[] = "--listen ADDR:PORT --enclave unix:PATH [OPTIONS]";
+static const char synopsis[] = "--listen ADDR:PORT|unix:PATH --enclave unix:PATH [OPTIONS]";
 static const char about[] = "Serves the public HTTP API in front of an enclave until SIGTERM or SIGINT.";
 
 /* A limit must be one: zero, or a number whose arithmetic would overflow, is a mistake. */

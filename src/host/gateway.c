@@ -7,69 +7,15 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "host/gateway_listen.h"
 #include "host/gateway_server.h"
 
-#include <arpa/inet.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-enum { SWEEP_MS = 1000, FLUSH_MS = 500, BACKLOG = 1024, SPARE_FDS = 64 };
-
-/* --- listening ---------------------------------------------------------------------------------------- */
-
-/* Splits "ADDR:PORT" or "[ADDR]:PORT". */
-static int split_address(const char *text, char *host, size_t host_cap, char *port, size_t port_cap, struct err *err)
-{
-	const char *colon = strrchr(text, ':');
-	uint64_t number;
-	if (colon == NULL || !text_to_u64(bytes_str(colon + 1), UINT16_MAX, &number))
-		return fail(err, 0, "\"%.80s\" is no address to listen on; give ADDR:PORT, as in 127.0.0.1:8080", text);
-	struct bytes h = bytes_of(text, (size_t)(colon - text));
-	if (h.n >= 2 && h.p[0] == '[' && h.p[h.n - 1] == ']')
-		h = bytes_of(h.p + 1, h.n - 2);
-	else if (memchr(h.p, ':', h.n) != NULL)
-		return fail(err, 0, "\"%.80s\": write an IPv6 address in brackets, as in [::1]:8080", text);
-	if (h.n == 0 || !bytes_to_cstr(h, host, host_cap) || !bytes_to_cstr(bytes_str(colon + 1), port, port_cap))
-		return fail(err, 0, "\"%.80s\" is no address to listen on; give ADDR:PORT", text);
-	return 0;
-}
-
-static int listen_on(const char *text, int *ret_fd, struct err *err)
-{
-	char host[256], port[8];
-	int ret = split_address(text, host, sizeof host, port, sizeof port, err);
-	if (ret < 0)
-		return ret;
-	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found;
-	int gai = getaddrinfo(host, port, &hints, &found);
-	if (gai != 0)
-		return fail(err, 0, "look up the address %s: %s", host, gai_strerror(gai));
-	CLEANUP(close_fd) int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1;
-	if (fd < 0)
-		ret = fail(err, errno, "make a socket");
-	else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-	         bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
-		ret = fail(err, errno, "listen on %s", text);
-	freeaddrinfo(found);
-	if (ret == 0)
-		*ret_fd = fd_steal(&fd);
-	return ret;
-}
-
-static void say_where(int fd)
-{
-	struct sockaddr_storage addr;
-	socklen_t n = sizeof addr;
-	char host[INET6_ADDRSTRLEN], port[8];
-	if (getsockname(fd, (struct sockaddr *)&addr, &n) == 0 &&
-	    getnameinfo((struct sockaddr *)&addr, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		log_info(addr.ss_family == AF_INET6 ? "listening on http://[%s]:%s" : "listening on http://%s:%s", host, port);
-}
+enum { SWEEP_MS = 1000, FLUSH_MS = 500, SPARE_FDS = 64 };
 
 /* A connection may need two descriptors: the client's and the enclave's. */
 static void raise_fd_limit(uint64_t connections)
@@ -163,12 +109,13 @@ static int signal_fd(struct err *err)
 
 /* --- running --------------------------------------------------------------------------------------------------- */
 
-static int start_http(struct gateway *g, int *listen_fd, struct err *err)
+static int start_http(struct gateway *g, struct listener *l, struct err *err)
 {
-	g->daemon = request_serve(g, *listen_fd);
+	g->daemon = request_serve(g, l->fd);
 	if (g->daemon == NULL)
 		return fail(err, 0, "start the HTTP server");
-	say_where(fd_steal(listen_fd));
+	listener_say(l);
+	fd_steal(&l->fd);
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(g->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	int ret = info == NULL ? -EINVAL : loop_add(&g->loop, &g->mhd, info->epoll_fd, EPOLLIN);
 	if (ret < 0)
@@ -211,7 +158,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	struct gateway g = { .o = o, .started_ms = clock_monotonic_ms(),
 		.mhd = { .fd = -1, .on_event = on_http }, .signals = { .fd = -1, .on_event = on_signal },
 		.mhd_timer.on_expiry = on_http_timer, .sweep.on_expiry = on_sweep, .grace.on_expiry = on_grace_over };
-	CLEANUP(close_fd) int listen_fd = -1;
+	CLEANUP(listener_close) struct listener listener = { .fd = -1 };
 	CLEANUP(close_fd) int signals = -1;
 	LIST_INIT(&g.clients);
 	TAILQ_INIT(&g.waiting);
@@ -224,7 +171,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret == 0)
 		ret = address_ranges_parse(&o->prove_rate_exempt, "prove-rate-exempt", &g.prove_rate_exempt, err);
 	if (ret == 0)
-		ret = listen_on(o->listen, &listen_fd, err);
+		ret = listener_open(o->listen, &listener, err);
 	if (ret == 0)
 		ret = signals = signal_fd(err);
 	if (ret < 0)
@@ -234,7 +181,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = loop_add(&g.loop, &g.signals, signals, EPOLLIN);
-	ret = ret < 0 ? fail(err, -ret, "watch for signals") : start_http(&g, &listen_fd, err);
+	ret = ret < 0 ? fail(err, -ret, "watch for signals") : start_http(&g, &listener, err);
 	if (ret == 0) {
 		timer_arm(&g.loop, &g.sweep, SWEEP_MS);
 		ret = serve(&g, err);

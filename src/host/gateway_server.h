@@ -2,6 +2,7 @@
  * libmicrohttpd's own epoll descriptor is one of the things the loop waits for.
  *
  *     gateway.c          start, loop, signals, drain
+ *     gateway_listen.c   sockets by their text
  *     gateway_request.c  the life of connections and requests; answers that cannot wait for the body
  *     gateway_route.c    from a request's head to what is to be done
  *     gateway_query.c    the questions: attestation, key, health

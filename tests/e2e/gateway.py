@@ -10,9 +10,9 @@ CORS_EXPOSED = "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms"
 
 
 class Gateway(Program):
-    def __init__(self, build, directory, port, enclave, *options):
-        self.port = port
-        super().__init__([build / "tee-rex", "gateway", "--listen", f"127.0.0.1:{port}", "--enclave", f"unix:{enclave}",
+    def __init__(self, build, directory, port, enclave, *options, unix=None):
+        self.port, self.unix = port, unix
+        super().__init__([build / "tee-rex", "gateway", "--listen", f"unix:{unix}" if unix else f"127.0.0.1:{port}", "--enclave", f"unix:{enclave}",
                           *options], directory)
         try:
             wait_for(lambda: "listening on" in self.stderr or not self.running(), 10, "gateway listening")
@@ -22,12 +22,18 @@ class Gateway(Program):
             raise
 
     def connect(self, timeout=10):
+        if self.unix:
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(timeout)
+            s.connect(str(self.unix))
+            return s
         s = socket.create_connection(("127.0.0.1", self.port), timeout)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
     def request(self, method, path, body=None, headers={}, timeout=30):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        c.sock = self.connect(timeout)
         c.request(method, path, body, headers)
         return Answer(c.getresponse())
 

@@ -35,8 +35,8 @@ def start(build, short_dir, free_port):
     """Starts gateways and sees to it that they stop cleanly, without complaint, and without a descriptor left over."""
     started = []
 
-    def run(enclave, *options):
-        g = Gateway(build, short_dir, free_port, enclave, *options)
+    def run(enclave, *options, **how):
+        g = Gateway(build, short_dir, free_port, enclave, *options, **how)
         started.append(g)
         g.fds_at_start = g.fds()
         return g

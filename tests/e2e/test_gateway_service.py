@@ -1,5 +1,8 @@
 """tee-rex gateway, what it does for whoever runs it: shared attestations, client addresses, limits, metrics, listeners."""
 import base64
+import os
+import socket
+import stat
 import threading
 import time
 
@@ -231,3 +234,50 @@ def test_problem_details_tell_what_the_enclave_says(gateway, prover):
     prover.handlers["prove"] = lambda x: (x.read_data(), x.error("crashed", signal=11))
     e = gateway.prove(b"x").error(422, OUTCOMES["crashed"][1], "crashed")
     assert e["detail"] == e["error"]
+
+
+# --- listening on a unix socket --------------------------------------------------------------------------------------------------
+
+
+def test_unix_listener(start, prover, short_dir):
+    path = short_dir / "http.sock"
+    gateway = start(prover.path, "--prove-rate", "1", "--prove-burst", "1", unix=path)
+    assert f"listening on unix:{path}" in gateway.stderr and stat.S_IMODE(os.stat(path).st_mode) == 0o660
+    assert gateway.get("/health").json["enclave"] == "ok"
+    payload = os.urandom(200_000)
+    assert gateway.prove(payload, x_forwarded_for="203.0.113.1").status == 200
+    assert gateway.prove(b"x", x_forwarded_for="203.0.113.2").status == 429
+    assert {line["client"] for line in wait_for(lambda: len(gateway.access_log()) == 3 and gateway.access_log())} == {"unix"}
+    x = prover.last("prove")
+    prover.handlers["attest"] = lambda x: x.wait_gone()
+    s = gateway.connect()
+    s.sendall(head("GET", "/attestation?nonce=" + "00" * 16))
+    x = prover.last("attest")
+    s.close()
+    assert x.closed.wait(2)                                      # who leaves is noticed here too
+    assert gateway.stop() == 0 and not path.exists()
+
+
+def test_unix_listener_behind_a_proxy(start, prover, short_dir):
+    gateway = start(prover.path, "--trusted-proxy", "unix", "--prove-rate", "1", "--prove-burst", "1", unix=short_dir / "http.sock")
+    assert [prove_as(gateway, c).status for c in ("203.0.113.1", "203.0.113.2", "203.0.113.1")] == [200, 200, 429]
+    assert wait_for(gateway.access_log)[0]["client"] == "203.0.113.1"
+
+
+def test_unix_listener_replaces_only_what_is_dead(build, start, prover, short_dir):
+    path = short_dir / "http.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    gateway = start(prover.path, unix=path)
+    other = short_dir / "other"
+    other.mkdir()
+    p = Program([build / "tee-rex", "gateway", "--listen", f"unix:{path}", "--enclave", "unix:/x"], other)
+    assert p.process.wait(10) == 1 and "Address already in use" in p.stderr
+    assert gateway.get("/health").status == 200
+    path.unlink()
+    path.write_text("somebody else's")
+    assert gateway.stop() == 0 and path.read_text() == "somebody else's"
+    for bad in ["unix:", f"unix:{path}", "unix:" + "x" * 108, f"unix:{short_dir}/none/x"]:
+        p = Program([build / "tee-rex", "gateway", "--listen", bad, "--enclave", "unix:/x"], other)
+        assert p.process.wait(10) == 1 and "unix:" in p.stderr
+    assert path.read_text() == "somebody else's"
