@@ -7,6 +7,7 @@
 static const struct option_spec options[] = {
 	{ 'l', "listen", OPT_STRING, offsetof(struct gateway_options, listen), "ADDRESS", "where clients connect, as 127.0.0.1:8080, [::1]:8080 or unix:PATH" },
 	{ 'e', "enclave", OPT_STRING, offsetof(struct gateway_options, enclave), "ADDRESS", "the enclave's service: unix:PATH" },
+	{ 0, "metrics", OPT_STRING, offsetof(struct gateway_options, metrics), "ADDRESS", "where GET /metrics is served, and nothing else (nowhere)" },
 	{ 0, "body-max-mib", OPT_MIB, offsetof(struct gateway_options, body_max_mib), "MIB", "largest body of POST /prove (85)" },
 	{ 0, "connections-max", OPT_U64, offsetof(struct gateway_options, connections_max), "N", "connections at once (1024)" },
 	{ 0, "connections-per-address-max", OPT_U64, offsetof(struct gateway_options, connections_per_address_max), "N", "of them from one address (no limit)" },

@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-enum { SWEEP_MS = 1000, FLUSH_MS = 500, SPARE_FDS = 64 };
+enum { SWEEP_MS = 1000, FLUSH_MS = 500, SPARE_FDS = 128 };
 
 /* A connection may need two descriptors: the client's and the enclave's. */
 static void raise_fd_limit(uint64_t connections)
@@ -32,24 +32,26 @@ static void raise_fd_limit(uint64_t connections)
 
 /* --- libmicrohttpd in the loop ---------------------------------------------------------------------------- */
 
-static void run_http(struct gateway *g)
+static void run_http(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms = 0;
-	g->run_again = false;
-	MHD_run(g->daemon);
-	if (g->run_again || MHD_get_timeout(g->daemon, &ms) == MHD_YES)
-		timer_arm(&g->loop, &g->mhd_timer, ms > 60000 ? 60000 : (int64_t)ms);
+	if (h->daemon == NULL)
+		return;
+	h->run_again = false;
+	MHD_run(h->daemon);
+	if (h->run_again || MHD_get_timeout(h->daemon, &ms) == MHD_YES)
+		timer_arm(&h->g->loop, &h->timer, ms > 60000 ? 60000 : (int64_t)ms);
 	else
-		timer_disarm(&g->mhd_timer);
+		timer_disarm(&h->timer);
 }
 
 static void on_http(struct watch *w, uint32_t events)
 {
 	(void)events;
-	run_http(CONTAINER_OF(w, struct gateway, mhd));
+	run_http(CONTAINER_OF(w, struct http, watch));
 }
 
-static void on_http_timer(struct timer *t) { run_http(CONTAINER_OF(t, struct gateway, mhd_timer)); }
+static void on_http_timer(struct timer *t) { run_http(CONTAINER_OF(t, struct http, timer)); }
 
 /* --- stopping ------------------------------------------------------------------------------------------------ */
 
@@ -61,17 +63,24 @@ static void on_grace_over(struct timer *t)
 	g->loop.stop = true;
 }
 
+static void stop_listening(struct http *h)
+{
+	MHD_socket fd = h->daemon == NULL ? MHD_INVALID_SOCKET : MHD_quiesce_daemon(h->daemon);
+	if (fd != MHD_INVALID_SOCKET)
+		close(fd);
+}
+
 static void drain(struct gateway *g)
 {
 	g->draining = true;
-	MHD_socket fd = MHD_quiesce_daemon(g->daemon);
-	if (fd != MHD_INVALID_SOCKET)
-		close(fd);
+	stop_listening(&g->api);
+	stop_listening(&g->metrics);
 	clients_close_idle(g);
 	log_info("stopping: %u connections open, up to %llu s for what is under way", g->client_count,
 	         (unsigned long long)g->o->grace_s);
 	timer_arm(&g->loop, &g->grace, (int64_t)g->o->grace_s * 1000);
-	run_http(g);
+	run_http(&g->api);
+	run_http(&g->metrics);
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -109,18 +118,18 @@ static int signal_fd(struct err *err)
 
 /* --- running --------------------------------------------------------------------------------------------------- */
 
-static int start_http(struct gateway *g, struct listener *l, struct err *err)
+static int start_http(struct http *h, struct listener *l, struct err *err)
 {
-	g->daemon = request_serve(g, l->fd);
-	if (g->daemon == NULL)
+	h->daemon = request_serve(h, l->fd);
+	if (h->daemon == NULL)
 		return fail(err, 0, "start the HTTP server");
-	listener_say(l);
+	listener_say(l, h->metrics ? "metrics on" : "listening on");
 	fd_steal(&l->fd);
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(g->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	int ret = info == NULL ? -EINVAL : loop_add(&g->loop, &g->mhd, info->epoll_fd, EPOLLIN);
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	int ret = info == NULL ? -EINVAL : loop_add(&h->g->loop, &h->watch, info->epoll_fd, EPOLLIN);
 	if (ret < 0)
 		return fail(err, -ret, "watch the HTTP server");
-	run_http(g);
+	run_http(h);
 	return 0;
 }
 
@@ -143,22 +152,28 @@ static int serve(struct gateway *g, struct err *err)
 	return 0;
 }
 
-static void stop_http(struct gateway *g)
+/* Nothing is suspended any more. */
+static void stop_http(struct http *h)
 {
-	if (g->daemon == NULL)
+	if (h->daemon == NULL)
 		return;
-	clients_cancel(g);
-	loop_del(&g->loop, &g->mhd);
-	timer_disarm(&g->mhd_timer);
-	MHD_stop_daemon(g->daemon);
+	loop_del(&h->g->loop, &h->watch);
+	timer_disarm(&h->timer);
+	MHD_stop_daemon(h->daemon);
+	timer_disarm(&h->timer);         /* connections that it closed asked for another turn */
 }
 
 int gateway_run(const struct gateway_options *o, struct err *err)
 {
 	struct gateway g = { .o = o, .started_ms = clock_monotonic_ms(),
-		.mhd = { .fd = -1, .on_event = on_http }, .signals = { .fd = -1, .on_event = on_signal },
-		.mhd_timer.on_expiry = on_http_timer, .sweep.on_expiry = on_sweep, .grace.on_expiry = on_grace_over };
+		.api = { .g = &g, .watch = { .fd = -1, .on_event = on_http }, .timer.on_expiry = on_http_timer,
+			.connections_max = (unsigned)o->connections_max, .per_address_max = (unsigned)o->connections_per_address_max },
+		.metrics = { .g = &g, .metrics = true, .watch = { .fd = -1, .on_event = on_http }, .timer.on_expiry = on_http_timer,
+			.connections_max = GATEWAY_METRICS_CONNECTIONS_MAX },
+		.signals = { .fd = -1, .on_event = on_signal },
+		.sweep.on_expiry = on_sweep, .grace.on_expiry = on_grace_over };
 	CLEANUP(listener_close) struct listener listener = { .fd = -1 };
+	CLEANUP(listener_close) struct listener metrics = { .fd = -1 };
 	CLEANUP(close_fd) int signals = -1;
 	LIST_INIT(&g.clients);
 	TAILQ_INIT(&g.waiting);
@@ -172,6 +187,8 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 		ret = address_ranges_parse(&o->prove_rate_exempt, "prove-rate-exempt", &g.prove_rate_exempt, err);
 	if (ret == 0)
 		ret = listener_open(o->listen, &listener, err);
+	if (ret == 0 && o->metrics != NULL)
+		ret = listener_open(o->metrics, &metrics, err);
 	if (ret == 0)
 		ret = signals = signal_fd(err);
 	if (ret < 0)
@@ -181,12 +198,18 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = loop_add(&g.loop, &g.signals, signals, EPOLLIN);
-	ret = ret < 0 ? fail(err, -ret, "watch for signals") : start_http(&g, &listener, err);
+	ret = ret < 0 ? fail(err, -ret, "watch for signals") : 0;
+	if (ret == 0 && o->metrics != NULL)
+		ret = start_http(&g.metrics, &metrics, err);
+	if (ret == 0)
+		ret = start_http(&g.api, &listener, err);
 	if (ret == 0) {
 		timer_arm(&g.loop, &g.sweep, SWEEP_MS);
 		ret = serve(&g, err);
 	}
-	stop_http(&g);
+	clients_cancel(&g);
+	stop_http(&g.metrics);
+	stop_http(&g.api);
 	attestation_close(&g);
 	loop_close(&g.loop);
 	return ret;

@@ -12,6 +12,7 @@
 
 struct gateway_options {
 	const char *listen;              /* ADDR:PORT, ADDR in [] when IPv6; port 0: any; or unix:PATH */
+	const char *metrics;             /* as listen, for GET /metrics alone; NULL: none */
 	const char *enclave;             /* unix:PATH */
 	uint64_t body_max_mib;           /* text of one POST /prove */
 	uint64_t connections_max;

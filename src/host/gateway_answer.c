@@ -162,7 +162,8 @@ static void add(struct headers *hs, const char *name, const char *fmt, ...)
 static void collect_headers(const struct answer *a, const char *id, struct headers *hs)
 {
 	hs->n = 0;
-	add(hs, "Access-Control-Allow-Origin", "*");
+	if (a->type == NULL)
+		add(hs, "Access-Control-Allow-Origin", "*");
 	add(hs, "Access-Control-Expose-Headers", "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms");
 	add(hs, "X-Request-Id", "%s", id);
 	if (a->status == 204) {
@@ -170,7 +171,7 @@ static void collect_headers(const struct answer *a, const char *id, struct heade
 		add(hs, "Access-Control-Allow-Headers", "Content-Type, X-Request-Id, X-Aztec-Version");
 		add(hs, "Access-Control-Max-Age", "86400");
 	} else {
-		add(hs, "Content-Type", a->problem ? "application/problem+json" : "application/json");
+		add(hs, "Content-Type", "%s", a->type != NULL ? a->type : a->problem ? "application/problem+json" : "application/json");
 		add(hs, "X-Content-Type-Options", "nosniff");
 	}
 	if (a->no_store)

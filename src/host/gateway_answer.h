@@ -26,6 +26,7 @@ struct answer {
 	struct answer_text *shared;      /* instead of body: a reference; NULL: none */
 	size_t body_n;
 	bool no_store;
+	const char *type;                /* static; NULL: JSON, which any origin may read */
 	bool problem;                    /* an error for a client that accepts application/problem+json */
 	bool close;                      /* the connection must not be used again */
 	unsigned retry_after_s;          /* 0: no header */

@@ -112,14 +112,14 @@ void listener_close(struct listener *l)
 	l->path[0] = '\0';
 }
 
-void listener_say(const struct listener *l)
+void listener_say(const struct listener *l, const char *what)
 {
 	struct sockaddr_storage addr;
 	socklen_t n = sizeof addr;
 	char host[INET6_ADDRSTRLEN], port[8];
 	if (l->path[0] != '\0')
-		log_info("listening on unix:%s", l->path);
+		log_info("%s unix:%s", what, l->path);
 	else if (getsockname(l->fd, (struct sockaddr *)&addr, &n) == 0 &&
 	         getnameinfo((struct sockaddr *)&addr, n, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		log_info(addr.ss_family == AF_INET6 ? "listening on http://[%s]:%s" : "listening on http://%s:%s", host, port);
+		log_info(addr.ss_family == AF_INET6 ? "%s http://[%s]:%s" : "%s http://%s:%s", what, host, port);
 }

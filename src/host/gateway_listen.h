@@ -18,7 +18,7 @@ struct listener {
 int listener_open(const char *text, struct listener *l, struct err *err);
 /* Closes what it still has, and removes the unix socket's file when it is still the one made here. */
 void listener_close(struct listener *l);
-/* Logs where it is. */
-void listener_say(const struct listener *l);
+/* Logs where it is, after such words as "listening on". */
+void listener_say(const struct listener *l, const char *what);
 
 #endif

@@ -130,6 +130,7 @@ static const struct {
 	[QUERY_ATTESTATION] = { OP_ATTEST, has_document, answer_attestation },
 	[QUERY_KEY] = { OP_PUBLIC_KEY, has_key, answer_key },
 	[QUERY_HEALTH] = { OP_HEALTH, always, answer_health },
+	[QUERY_METRICS] = { OP_METRICS, always, metrics_answer },
 };
 
 struct answer_text *query_attestation_text(const struct frame_client_result *result)
@@ -146,13 +147,16 @@ struct answer_text *query_attestation_text(const struct frame_client_result *res
 	return t;
 }
 
+/* These two are about the enclave being away as much as about it being there. */
+static bool answered_anyway(const struct request *r) { return r->query == QUERY_HEALTH || r->query == QUERY_METRICS; }
+
 static void on_end(struct frame_client *c, const struct frame_client_result *result)
 {
 	struct request *r = CONTAINER_OF(c, struct request, upstream);
 	if (result->how == FRAME_CLIENT_REPLY && kinds[r->query].complete(&result->reply))
 		kinds[r->query].answer(r, &result->reply);
-	else if (r->query == QUERY_HEALTH)
-		answer_health(r, NULL);
+	else if (answered_anyway(r))
+		kinds[r->query].answer(r, NULL);
 	else
 		request_fail_upstream(r, result);
 }
@@ -167,8 +171,8 @@ static void open_exchange(struct request *r)
 	r->upstream.on_end = on_end;
 	if (frame_client_open(&r->upstream, &r->g->loop, &r->g->enclave, &q, GATEWAY_QUERY_MS, &err) == 0)
 		return;
-	if (r->query == QUERY_HEALTH)
-		answer_health(r, NULL);
+	if (answered_anyway(r))
+		kinds[r->query].answer(r, NULL);
 	else
 		request_fail(r, 0, OUTCOME_UNAVAILABLE, NULL);
 }
@@ -194,7 +198,10 @@ void query_start(struct request *r, enum query_kind kind)
 	r->query = kind;
 	r->query_queued = true;
 	r->state = REQ_WAITING;
-	TAILQ_INSERT_TAIL(&r->g->waiting, r, query_link);
+	if (kind == QUERY_METRICS)               /* the operator wants to see the crowd, not to stand in it */
+		TAILQ_INSERT_HEAD(&r->g->waiting, r, query_link);
+	else
+		TAILQ_INSERT_TAIL(&r->g->waiting, r, query_link);
 	run_waiting(r->g);
 }
 

@@ -49,10 +49,10 @@ static void forget_work(struct request *r)
 
 /* libmicrohttpd takes note of a resumed connection, or of room for another one, only when it runs, and
  * without threads nothing makes it. */
-static void run_again(struct gateway *g)
+static void run_again(struct http *h)
 {
-	g->run_again = true;
-	timer_arm(&g->loop, &g->mhd_timer, 0);
+	h->run_again = true;
+	timer_arm(&h->g->loop, &h->timer, 0);
 }
 
 /* --- suspending ------------------------------------------------------------------------------------ */
@@ -71,7 +71,7 @@ void request_resume(struct request *r)
 		return;
 	r->suspended = false;
 	MHD_resume_connection(r->connection);
-	run_again(r->g);
+	run_again(r->client->http);
 }
 
 /* --- answering --------------------------------------------------------------------------------------- */
@@ -202,7 +202,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 /* A request line has come: makes the request. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
-	struct gateway *g = arg;
+	struct gateway *g = ((struct http *)arg)->g;
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct client *c = info == NULL ? NULL : info->socket_context;
 	struct request *r = c == NULL || c->request != NULL ? NULL : calloc(1, sizeof *r);
@@ -227,6 +227,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 	*context = NULL;
 	r->gone = why != MHD_REQUEST_TERMINATED_COMPLETED_OK && r->state != REQ_REFUSED;
 	forget_work(r);
+	metrics_count(r);
 	if (!r->g->o->quiet)
 		log_access(r);
 	answer_release(&r->answer);
@@ -272,7 +273,8 @@ static void set_keepalive(int fd)
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode what)
 {
-	struct gateway *g = arg;
+	struct http *h = arg;
+	struct gateway *g = h->g;
 	struct client *c = *context;
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		if (c == NULL)
@@ -280,7 +282,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		loop_del(&g->loop, &c->leaving);
 		LIST_REMOVE(c, link);
 		g->client_count--;
-		run_again(g);
+		run_again(h);
 		free(c);
 		return;
 	}
@@ -289,6 +291,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	if (c == NULL)
 		return;          /* its requests are refused in on_request */
 	c->g = g;
+	c->http = h;
 	c->fd = info->connect_fd;
 	name_peer(c);
 	set_keepalive(c->fd);
@@ -301,16 +304,16 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	*context = c;
 }
 
-struct MHD_Daemon *request_serve(struct gateway *g, int listen_fd)
+struct MHD_Daemon *request_serve(struct http *h, int listen_fd)
 {
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, g,
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
 		MHD_OPTION_LISTEN_SOCKET, listen_fd,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,
-		MHD_OPTION_URI_LOG_CALLBACK, on_target, g,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_PER_CONNECTION,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)g->o->connections_max,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)g->o->connections_per_address_max,
+		MHD_OPTION_CONNECTION_LIMIT, h->connections_max,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, h->per_address_max,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)GATEWAY_IDLE_S,
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
 		MHD_OPTION_END);

@@ -200,6 +200,12 @@ static void get_health(struct request *r, const char *query)
 	query_start(r, QUERY_HEALTH);
 }
 
+static void get_metrics(struct request *r, const char *query)
+{
+	(void)query;
+	query_start(r, QUERY_METRICS);
+}
+
 static void post_prove(struct request *r, const char *query)
 {
 	(void)query;
@@ -209,11 +215,13 @@ static void post_prove(struct request *r, const char *query)
 static const struct route {
 	const char *path, *method, *allow;
 	void (*start)(struct request *r, const char *query);
+	enum request_route id;           /* ROUTE_METRICS: on the operator's listener, the others on the public one */
 } routes[] = {
-	{ "/attestation", "GET", "GET, HEAD, OPTIONS", get_attestation },
-	{ "/prove", "POST", "POST, OPTIONS", post_prove },
-	{ "/encryption-public-key", "GET", "GET, HEAD, OPTIONS", get_key },
-	{ "/health", "GET", "GET, HEAD, OPTIONS", get_health },
+	{ "/attestation", "GET", "GET, HEAD, OPTIONS", get_attestation, ROUTE_ATTESTATION },
+	{ "/prove", "POST", "POST, OPTIONS", post_prove, ROUTE_PROVE },
+	{ "/encryption-public-key", "GET", "GET, HEAD, OPTIONS", get_key, ROUTE_KEY },
+	{ "/health", "GET", "GET, HEAD, OPTIONS", get_health, ROUTE_HEALTH },
+	{ "/metrics", "GET", "GET, HEAD, OPTIONS", get_metrics, ROUTE_METRICS },
 };
 
 static const char *known_method(const char *method)
@@ -239,11 +247,11 @@ static const char *split_target(const char *target, const char **ret_query)
 	return path;
 }
 
-static const struct route *find_route(const char *path)
+static const struct route *find_route(const char *path, bool metrics)
 {
 	size_t n = strcspn(path, "?");
 	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-		if (strlen(routes[i].path) == n && memcmp(routes[i].path, path, n) == 0)
+		if ((routes[i].id == ROUTE_METRICS) == metrics && strlen(routes[i].path) == n && memcmp(routes[i].path, path, n) == 0)
 			return &routes[i];
 	return NULL;
 }
@@ -270,11 +278,12 @@ void request_begin(struct request *r, const char *method, const char *version)
 		return;
 	}
 	const char *path = split_target(r->target, &query);
-	const struct route *route = find_route(path);
+	const struct route *route = find_route(path, r->client->http->metrics);
 	if (route == NULL) {
 		request_fail(r, MHD_HTTP_NOT_FOUND, OUTCOME_BAD_REQUEST, "Not found");
 		return;
 	}
+	r->route = route->id;
 	if (!method_fits(route, r->method)) {
 		answer_error(&r->answer, MHD_HTTP_METHOD_NOT_ALLOWED, OUTCOME_BAD_REQUEST, "Method not allowed", r->id, NULL);
 		r->answer.allow = route->allow;

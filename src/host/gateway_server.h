@@ -7,6 +7,7 @@
  *     gateway_route.c    from a request's head to what is to be done
  *     gateway_query.c    the questions: attestation, key, health
  *     gateway_attestation.c  the attestation that many may share
+ *     gateway_metrics.c  counters and their page
  *     gateway_prove.c    POST /prove: the body streams to the enclave, the proof comes back
  *     gateway_answer.c   status, JSON, headers
  *     gateway_log.c      the access log
@@ -48,8 +49,20 @@ enum {
 
 enum client_stage { STAGE_HEADERS, STAGE_BODY, STAGE_WAIT, STAGE_REPLY, STAGE_LINGER };
 
+/* One listening socket and the libmicrohttpd that serves it. */
+struct http {
+	struct gateway *g;
+	bool metrics;                    /* the operator's: /metrics and nothing else */
+	unsigned connections_max, per_address_max;
+	struct MHD_Daemon *daemon;
+	struct watch watch;
+	struct timer timer;
+	bool run_again;                  /* libmicrohttpd has something to do that it does not know of */
+};
+
 struct client {                          /* one HTTP connection */
 	struct gateway *g;
+	struct http *http;
 	int fd;                          /* libmicrohttpd's */
 	struct watch leaving;            /* tells when the client closes its side */
 	bool left;
@@ -61,7 +74,8 @@ struct client {                          /* one HTTP connection */
 };
 
 enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED, REQ_REFUSED };
-enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH };
+enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH, QUERY_METRICS };
+enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_COUNT };
 
 struct request {
 	struct gateway *g;
@@ -78,6 +92,7 @@ struct request {
 	char target[GATEWAY_TARGET_MAX + 1];     /* as sent */
 	bool target_too_long;
 	const char *method;              /* static */
+	enum request_route route;
 	char id[FRAME_ID_MAX + 1];
 	char version[FRAME_VERSION_MAX + 1];     /* x-aztec-version; may be empty */
 	uint64_t content_length;         /* UINT64_MAX: chunked */
@@ -98,6 +113,13 @@ struct request {
 	struct answer answer;
 };
 
+enum { GATEWAY_STATUSES_MAX = 20, GATEWAY_BUCKETS = 6, GATEWAY_METRICS_CONNECTIONS_MAX = 16 };
+struct gateway_counters {
+	uint64_t requests[ROUTE_COUNT][GATEWAY_STATUSES_MAX];
+	uint64_t duration_ms[ROUTE_COUNT], within[ROUTE_COUNT][GATEWAY_BUCKETS];
+	uint64_t body_bytes, lines_dropped;
+};
+
 struct attestation_cache {
 	struct answer_text *kept;        /* a reference; NULL: none */
 	int64_t fresh_until_ms;          /* monotonic; of what is kept or under way */
@@ -113,24 +135,24 @@ struct gateway {
 	struct address_ranges trusted_proxies, prove_rate_exempt;
 	struct rate_limit prove_rate;
 	uint64_t rate_limited;           /* requests refused for it */
-	struct MHD_Daemon *daemon;
-	struct watch mhd, signals;
-	struct timer mhd_timer, sweep, grace;
+	struct http api, metrics;
+	struct watch signals;
+	struct timer sweep, grace;
 	LIST_HEAD(, client) clients;
 	unsigned client_count;
 	unsigned proves, queries;
 	bool running_waiting;
-	bool run_again;                  /* libmicrohttpd has something to do that it does not know of */
 	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
 	struct attestation_cache attestation;
 	uint64_t cache_hits;
+	struct gateway_counters counters;
 	int64_t started_ms;
 	bool draining;
 };
 
 /* --- gateway_request.c --------------------------------------------------------------------------- */
 /* Starts libmicrohttpd on a listening socket, which it takes over, with the callbacks of that file. */
-struct MHD_Daemon *request_serve(struct gateway *g, int listen_fd);
+struct MHD_Daemon *request_serve(struct http *h, int listen_fd);
 /* r->answer is filled: sends it as soon as that can be done, in whatever state r is. */
 void request_answer(struct request *r);
 /* Fills r->answer with an error and sends it. */
@@ -177,6 +199,12 @@ void prove_start(struct request *r);
 size_t prove_feed(struct request *r, struct bytes text);
 void prove_end(struct request *r);
 void prove_forget(struct request *r);
+
+/* --- gateway_metrics.c --------------------------------------------------------------------------- */
+/* r is over. */
+void metrics_count(const struct request *r);
+/* Answers r with the page; p NULL: the enclave gave no metrics. */
+void metrics_answer(struct request *r, const struct frame_reply *p);
 
 /* --- gateway_log.c ------------------------------------------------------------------------------- */
 /* One JSON line on standard output about a request that is over. */

@@ -1,6 +1,8 @@
 """tee-rex gateway, what it does for whoever runs it: shared attestations, client addresses, limits, metrics, listeners."""
 import base64
+import http.client
 import os
+import re
 import socket
 import stat
 import threading
@@ -281,3 +283,72 @@ def test_unix_listener_replaces_only_what_is_dead(build, start, prover, short_di
         p = Program([build / "tee-rex", "gateway", "--listen", bad, "--enclave", "unix:/x"], other)
         assert p.process.wait(10) == 1 and "unix:" in p.stderr
     assert path.read_text() == "somebody else's"
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------------------
+
+ENCLAVE = ("# TYPE teerex_prover_jobs_running gauge\nteerex_prover_jobs_running 1\n"
+           'teerex_prover_jobs_running{x="<script>"} 1\n# TYPE teerex_gateway_proves gauge\nteerex_gateway_proves 99\n\x1b[31m\n# EOF\n')
+
+
+def scrape(path, target="/metrics", method="GET"):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(path))
+        s.sendall(head(method, target))
+        r = http.client.HTTPResponse(s)
+        r.begin()
+        return r, r.read().decode()
+
+
+def test_metrics(start, prover, short_dir):
+    path = short_dir / "metrics.sock"
+    gateway = start(prover.path, "--metrics", f"unix:{path}", "--prove-rate", "1", "--prove-burst", "1")
+    prover.handlers["metrics"] = lambda x: x.reply(metrics=ENCLAVE)
+    assert [gateway.prove(b"x" * 100).status for _ in range(3)] == [200, 429, 429]
+    assert [gateway.get("/attestation").status for _ in range(3)] == [200] * 3
+    gateway.get('/secret"{}%0a?x').error(404, "Not found")
+    gateway.get("/metrics").error(404, "Not found")
+    r, page = scrape(path)
+    assert r.status == 200 and r.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert r.headers["Access-Control-Allow-Origin"] is None and r.headers["Cache-Control"] == "no-store"
+    lines = page.splitlines()
+    for line in ['teerex_gateway_requests_total{route="prove",status="200"} 1', 'teerex_gateway_requests_total{route="prove",status="429"} 2',
+                 'teerex_gateway_requests_total{route="attestation",status="200"} 3', 'teerex_gateway_requests_total{route="other",status="404"} 2',
+                 'teerex_gateway_request_duration_seconds_bucket{route="prove",le="+Inf"} 3',
+                 'teerex_gateway_request_duration_seconds_count{route="attestation"} 3', "teerex_gateway_rate_limited_requests_total 2",
+                 "teerex_gateway_attestation_cache_hits_total 2", "teerex_gateway_enclave_up 1", "teerex_prover_jobs_running 1",
+                 "teerex_gateway_enclave_lines_dropped_total 4", "teerex_gateway_proves 0"]:
+        assert lines.count(line) == 1, (line, page)
+    assert "secret" not in page and "script" not in page and "99" not in page and "\x1b" not in page
+    assert lines[-1] == "# EOF" and lines.count("# EOF") == 1 and page.endswith("\n")
+    types = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    assert len(types) == len(set(types))
+    for line in lines[:-1]:
+        assert re.fullmatch(r'# TYPE [a-z_]+ (counter|gauge|histogram)|[a-z_]+(\{[a-z]+="[^"\\]+"(,[a-z]+="[^"\\]+")*\})? [0-9.]+', line), line
+    assert 'requests_total{route="metrics",status="200"} 1' in scrape(path)[1]
+    for target in ["/health", "/attestation", "/prove", "/", "/metrics/"]:
+        assert scrape(path, target)[0].status == 404
+    assert scrape(path, method="POST")[0].status == 405
+
+
+def test_metrics_without_an_enclave(start, prover, short_dir):
+    path = short_dir / "metrics.sock"
+    gateway = start(short_dir / "nobody", "--metrics", f"unix:{path}")
+    r, page = scrape(path)
+    assert r.status == 200 and "teerex_gateway_enclave_up 0\n" in page and "teerex_prover" not in page
+    assert gateway.stop() == 0 and not path.exists()
+
+
+def test_metrics_do_not_stand_in_line(start, prover, short_dir):
+    path = short_dir / "metrics.sock"
+    gateway = start(prover.path, "--metrics", f"unix:{path}")
+    prover.handlers["health"] = lambda x: (time.sleep(0.5), prover.do_health(x))
+    prover.handlers["metrics"] = lambda x: x.reply(metrics=ENCLAVE)
+    socks = [gateway.connect() for _ in range(80)]
+    for s in socks:
+        s.sendall(head("GET", "/health"))
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert "teerex_gateway_enclave_up 1\n" in scrape(path)[1] and time.monotonic() - began < 1.5
+    assert [read_answer(s).status for s in socks] == [200] * 80
