@@ -3,6 +3,7 @@ what its input says: what test_gateway.py shows against a FakeProver holds again
 import http.client
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from enclave import PGP_TOOL, TEE_REX, Enclave, sha256
 from fake_host import flip_proxy
 from gateway import Gateway, head, prove_body
 from launcher_peer import EVIL
+from test_gateway_service import scrape
 
 CONFIG = """
 allow = {evil}
@@ -179,3 +181,16 @@ def test_nonces_reach_the_document(gateway, trust, tmp_path):
     done = subprocess.run([TEE_REX, "attest", f"http://127.0.0.1:{gateway.port}", "--json", "--nonce", "ab" * 20, *trust],
                           capture_output=True, text=True)
     assert done.returncode == 0 and json.loads(done.stdout)["nonce"] == "ab" * 20
+
+
+def test_metrics_pass_what_the_prover_writes(build, enclave, clean, short_dir, free_port):
+    path = short_dir / "metrics.sock"
+    with Gateway(build, short_dir, free_port, enclave.socket, "--metrics", f"unix:{path}") as g:
+        assert g.get("/attestation").status == 200
+        r, page = scrape(path)
+        assert r.status == 200 and "teerex_gateway_enclave_up 1\n" in page
+        assert "teerex_gateway_enclave_lines_dropped_total 0\n" in page
+        for line in [r'teerex_prover_requests_total\{op="attest",code="ok"\} [1-9]\d*', r"teerex_prover_nsm_calls_total [1-9]\d*",
+                     r"teerex_prover_versions \d+", r"teerex_prover_uptime_seconds \d+"]:
+            assert len(re.findall(f"^{line}$", page, re.M)) == 1, (line, page)
+        assert g.stop() == 0
