@@ -711,10 +711,10 @@ def test_without_user_namespaces_an_ordinary_user_is_told_so(place):
             pathlib.Path(f"/proc/{pid}/{name}").write_text("0 0 65536")
         os.write(go[1], b"x")
 
-    mapper = threading.Thread(target=map_ids)
+    mapper = threading.Thread(target=map_ids, daemon=True)      # waits for ever if unshare is refused
     mapper.start()
     r = subprocess.run(command, preexec_fn=in_namespace, capture_output=True, text=True, timeout=20)
-    mapper.join()
+    mapper.join(20)
     for fd in (*ready, *go):
         os.close(fd)
     assert r.returncode == 1
