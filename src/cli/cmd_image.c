@@ -19,7 +19,7 @@ static const struct option_spec options[] = {
 	OPTIONS_END
 };
 
-enum { DIGEST_MEMORY = 8 << 20 };
+enum { DIGEST_MEMORY = 4 << 20, DIGESTS_BETWEEN_TRIMS = 32768 };
 
 /* --- digests of files, made while the layers are read --------------------------------------------------- */
 
@@ -27,6 +27,8 @@ static enum image_code begin(struct content_sink *s, uint32_t inode, struct err 
 {
 	struct file_digests *d = (struct file_digests *)(void *)s;
 	uint32_t at;
+	if (inode % DIGESTS_BETWEEN_TRIMS == 0)
+		slab_trim(&d->slab);
 	while (d->slab.count <= inode) {
 		enum image_code c = slab_append(&d->slab, 1, &at, err);
 		if (c != IMAGE_OK)

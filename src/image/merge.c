@@ -25,7 +25,10 @@ struct walk {
 	uint8_t buffer[2][REST_MAX + 1];
 };
 
-static const char *shown(struct bytes b, char buf[SHOWN]) { return text_escape(b, buf, SHOWN); }
+static const char *shown(struct bytes b, char buf[SHOWN])
+{
+	return text_escape(b.n > 0 ? b : BYTES_LIT("/"), buf, SHOWN);
+}
 
 static struct bytes next_part(struct bytes *rest)
 {

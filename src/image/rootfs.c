@@ -5,8 +5,6 @@
 #include "base/cleanup.h"
 #include "image/merge.h"
 
-enum { TRIM_INTERVAL = 32768 };
-
 static bool has_content(const struct tree_inode *i) { return S_ISREG(i->mode) && i->size > 0; }
 
 /* --- first pass ----------------------------------------------------------------------------------------- */
@@ -57,11 +55,12 @@ static enum image_code take_entry(struct rootfs *r, struct entries *in, uint16_t
 	if (++r->entries > r->limits.entries_max)
 		return image_fail(err, IMAGE_ENTRIES_LIMIT, 0, "the image has more than %llu entries; raise the limit if it is what "
 		                  "you expect", (unsigned long long)r->limits.entries_max);
-	if (r->entries % TRIM_INTERVAL == 0)
-		tree_trim(r->tree);
+	tree_breathe(r->tree);
 	enum image_code c = merge_entry(r->tree, layer, e, &inode, err);
-	if (c != IMAGE_OK || e->kind != ENTRY_FILE || e->size == 0)
-		return c;
+	if (c != IMAGE_OK)
+		return image_fail_in(err, c, "layer %u of %zu", layer + 1u, source_layer_count(r->source));
+	if (e->kind != ENTRY_FILE || e->size == 0)
+		return IMAGE_OK;
 	c = prepare_keep(r, e, inode, &keep, err);
 	if (c == IMAGE_OK && (sink != NULL || keep != NULL))
 		c = deliver(in, inode, sink, keep, err);
@@ -116,7 +115,6 @@ enum image_code rootfs_scan(struct source *source, const struct rootfs_limits *l
 	r->unpacked = limits->bytes_max - budget.left;
 	drop_devices(r->tree);
 	tree_finish(r->tree);
-	tree_trim(r->tree);
 	*ret = r;
 	return IMAGE_OK;
 }
@@ -166,8 +164,7 @@ static enum image_code read_layer(struct rootfs *r, size_t layer, uint32_t only,
 		if ((c = deliver(in, at, sink, NULL, err)) != IMAGE_OK)
 			break;
 		at = next_wanted(r->tree, at + 1, end, only);
-		if (at % TRIM_INTERVAL == 0)
-			tree_trim(r->tree);
+		tree_breathe(r->tree);
 	}
 	c = in->finish(in, c, err);
 	/* after finish, whose check of the digest says more */

@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "crypto/crypto.h"
 
-enum { RESOLVE_HOPS_MAX = 40, LENGTH_SIZE = 4 };
+enum { RESOLVE_HOPS_MAX = 40, LENGTH_SIZE = 4, STEPS_BETWEEN_TRIMS = 8192 };
 
 enum image_code tree_open(uint64_t memory_limit, const char *spill_dir, struct tree **ret, struct err *err)
 {
@@ -247,10 +247,21 @@ void tree_remove(struct tree *t, uint32_t node)
 		tree_node(t, node)->inode = 0;
 }
 
+void tree_breathe(struct tree *t)
+{
+	if (t->pool.spilled == 0 || ++t->steps < STEPS_BETWEEN_TRIMS)
+		return;
+	t->steps = 0;
+	slab_trim(&t->nodes);
+	slab_trim(&t->inodes);
+	slab_trim(&t->heap);
+}
+
 /* --- walking -------------------------------------------------------------------------------------- */
 
-uint32_t tree_next(const struct tree *t, uint32_t node)
+uint32_t tree_next(struct tree *t, uint32_t node)
 {
+	tree_breathe(t);
 	uint32_t n = tree_child_after(t, node, BYTES_NONE);
 	while (n == 0 && node != TREE_ROOT) {
 		uint32_t parent = tree_node(t, node)->parent;
@@ -340,11 +351,4 @@ void tree_finish(struct tree *t)
 		if (S_ISREG(i->mode))
 			t->live_bytes += i->size;
 	}
-}
-
-void tree_trim(struct tree *t)
-{
-	slab_trim(&t->nodes);
-	slab_trim(&t->inodes);
-	slab_trim(&t->heap);
 }

@@ -59,6 +59,7 @@ struct tree {
 	struct slab_pool pool;
 	struct slab nodes, inodes, heap;     /* heap: names, targets, attributes */
 	uint64_t seed;                       /* of the priorities */
+	uint32_t steps;                      /* since the last trim */
 	/* of the finished tree */
 	uint32_t live_nodes;
 	uint64_t live_bytes;                 /* of regular files, hard links counted once */
@@ -95,8 +96,9 @@ uint32_t tree_lookup(const struct tree *t, uint32_t directory, struct bytes name
 uint32_t tree_child_after(const struct tree *t, uint32_t directory, struct bytes after);
 
 /* All nodes, parents before children, siblings in byte order of their names:
- *     for (uint32_t n = TREE_ROOT; n != 0; n = tree_next(t, n)) … */
-uint32_t tree_next(const struct tree *t, uint32_t node);
+ *     for (uint32_t n = TREE_ROOT; n != 0; n = tree_next(t, n)) …
+ * Keeps no state but lets go of resident pages now and then. */
+uint32_t tree_next(struct tree *t, uint32_t node);
 
 /* What path means to a process whose root is this tree: symbolic links are followed (the last one too when
  * follow_last), ".." of the root is the root. 0: not there, or links in circles. */
@@ -124,7 +126,7 @@ void tree_remove(struct tree *t, uint32_t node);
 void tree_xattr_put(struct writer *w, struct bytes name, struct bytes value);
 /* Counts links and bytes and gives every inode its first name. After it the tree is only read. */
 void tree_finish(struct tree *t);
-/* Lets go of resident pages of what was spilled. */
-void tree_trim(struct tree *t);
+/* To be called for every entry that is put in: now and then lets go of resident pages of what was spilled. */
+void tree_breathe(struct tree *t);
 
 #endif
