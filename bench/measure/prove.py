@@ -51,7 +51,8 @@ class Alone:
         start = time.perf_counter()
         process = subprocess.Popen([self.bb, "prove", "--scheme", "chonk", "--ivc_inputs_path", self.input, "-o", out],
                                    env=self.environment, cwd=self.place, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)      # as a job has: autogroups share the CPUs by session
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
