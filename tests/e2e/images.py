@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 
 from conftest import BUILD
@@ -122,6 +123,64 @@ def docker_archive(path, layers, config=None, tags=("it:latest",), legacy=False)
             tar.addfile(*(lambda e: (e[0], io.BytesIO(e[1]) if link is None else None))(
                 entry(member, "symlink", link=link) if link else entry(member, data=data)))
     return path
+
+
+def tar_header(name, size):
+    """A ustar header, made faster than tarfile does."""
+    block = bytearray(b"%-100s0000644\0000000000\0000000000\0%011o\000%011o\0        0" % (name.encode(), size, 1700000000))
+    block[len(name):100] = bytes(100 - len(name))
+    block += bytes(100) + b"ustar\00000" + bytes(247)
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def big_layout(path, files, total, layers=6, level="-1"):
+    """A layout of that many files and bytes, in zstd layers, written as streams. The bytes are mostly zeros, which makes them
+    cheap; a tenth cannot be compressed, so the layers do not look like bombs."""
+    layout, noise, blobs, diff_ids = Layout(path), os.urandom(1 << 20), [], []
+    per_layer, size = files // layers, total // files
+    for l in range(layers):
+        plain, packed, temporary = hashlib.sha256(), hashlib.sha256(), path / "temporary"
+        with open(temporary, "wb") as out:
+            zstd_process = subprocess.Popen(["zstd", "-q", "-c", level], stdin=subprocess.PIPE, stdout=out)
+
+            def put(piece):
+                plain.update(piece)
+                zstd_process.stdin.write(piece)
+            for i in range(l * per_layer, (l + 1) * per_layer):
+                n = size * (1, 2, 3, 5, 9)[i % 5] // 4
+                put(tar_header(f"usr/share/d{i // 400:03d}/sub{i % 3}/some-file-name-{i}.dat", n))
+                left = n
+                start = i * 7919 % (1 << 19)
+                while left > 0:
+                    piece = (noise[start:start + (left // 10 + 1) % (1 << 19)] + bytes(min(left, 1 << 20)))[:min(left, 1 << 20)]
+                    put(piece)
+                    left -= len(piece)
+                put(bytes(-n % 512))
+            put(bytes(1024))
+            zstd_process.stdin.close()
+            assert zstd_process.wait() == 0
+        with open(temporary, "rb") as f:
+            while piece := f.read(1 << 20):
+                packed.update(piece)
+        temporary.rename(path / "blobs/sha256" / packed.hexdigest())
+        blobs.append({"mediaType": MEDIA + "layer.v1.tar+zstd", "digest": "sha256:" + packed.hexdigest(),
+                      "size": (path / "blobs/sha256" / packed.hexdigest()).stat().st_size})
+        diff_ids.append("sha256:" + plain.hexdigest())
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json",
+                           "config": {"mediaType": MEDIA + "config.v1+json", **layout.blob(config)}, "layers": blobs}).encode()
+    return layout.add({"mediaType": MEDIA + "manifest.v1+json", **layout.blob(manifest)}, "it")
+
+
+def peak_kib(*argv):
+    """Runs a program and returns its output and peak resident memory. A small process starts it, because the peak of a new
+    process begins with that of its parent."""
+    starter = ("import resource, subprocess, sys; r = subprocess.run(sys.argv[1:], stdout=open(1, 'wb', closefd=False)).returncode; "
+               "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(r)")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", starter, *map(str, argv)], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, int(done.stderr.splitlines()[-1])
 
 
 # --- trees --------------------------------------------------------------------------------------------------

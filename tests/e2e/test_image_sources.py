@@ -439,6 +439,34 @@ def test_truncated_archives(image, tmp_path):
             assert refused(tmp_path / name)[0] in ("truncated", "bad-source", "not-found", "bad-tar", "size-mismatch"), (name, part)
 
 
+# --- memory -----------------------------------------------------------------------------------------------------
+
+def listing_of(layout, *options):
+    out, peak = images.peak_kib(images.BUILD / "tee-rex", "image", "ls", "--json", *options, layout.path)
+    return json.loads(out), peak
+
+
+def test_memory_does_not_grow_with_the_bytes(tmp_path):
+    small = images.big_layout(tmp_path / "small", 60000, 30_000_000)
+    large = images.big_layout(tmp_path / "large", 60000, 300_000_000)
+    (few, few_kib), (many, many_kib) = listing_of(small), listing_of(large)
+    assert len(few["files"]) == len(many["files"]) > 60000 and many["totals"]["bytes"] > 9 * few["totals"]["bytes"]
+    assert many_kib < 40 << 10 and many_kib < few_kib + 4096, (few_kib, many_kib)
+    assert many["totals"]["tree_spilled_bytes"] == 0
+    # the same with the tree on disk, and counted
+    spilled, spilled_kib = listing_of(large, "--tree-memory", 1)
+    assert spilled["totals"]["tree_spilled_bytes"] > 5 << 20 and spilled["files"] == many["files"] and spilled_kib < many_kib
+
+
+@pytest.mark.slow
+def test_memory_at_two_and_a_half_gigabytes_and_at_twenty_five(tmp_path):
+    for total in (2_500_000_000, 25_000_000_000):
+        layout = images.big_layout(tmp_path / "layout", 60000, total, layers=10)
+        listing, peak = listing_of(layout)
+        assert listing["totals"]["bytes"] > total * 0.95 and peak < 40 << 10, (total, peak)
+        shutil.rmtree(layout.path)
+
+
 # --- manners ----------------------------------------------------------------------------------------------------
 
 def test_text_output(tmp_path):
