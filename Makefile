@@ -95,6 +95,9 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzzobj/fuzz/%_fuzz.o $(fuzz_archives)
 $(BUILD)/tests/pgp_tool: $(BUILD)/obj/tests/tools/pgp_tool.o $(call archives,$(BUILD)/obj,openpgp crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+$(BUILD)/tests/tools/hostile_host: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/tools/hostile_*.c)) $(call archives,$(BUILD)/obj,openpgp crypto format base)
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 $(BUILD)/bench/verify_bench: $(BUILD)/obj/bench/verify_bench.o $(call archives,$(BUILD)/obj,attest crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
@@ -112,7 +115,8 @@ $(BUILD)/tests/tools/%: tests/tools/%.c
 $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell: TOOL_LINK := -static
 
 # Programs that the end-to-end tests use.
-test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE
+test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
+	$(BUILD)/tests/tools/hostile_host
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan

@@ -136,7 +136,7 @@ class Enclave:
         deadline = time.monotonic() + seconds
         while (now := self.look()) != before and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert now == before
+        assert now == before, f"before {before}, now {now}"
 
     def rss_kib(self, name):
         text = pathlib.Path(f"/proc/{self.pid_of(name)}/status").read_text()
