@@ -1,8 +1,11 @@
 """bench/run works: the fast measurements with tiny inputs, and what it refuses. What they measure is not judged here."""
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -57,6 +60,29 @@ def test_a_broken_measurement_fails_and_has_no_verdict():
     done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "bench/run: FAILED overhead" in done.stderr and "ZeroDivisionError" in done.stderr
     assert "met" not in done.stdout
+
+
+def test_stopped_by_a_signal_it_leaves_nothing(tmp_path):
+    """However it was started: a shell's background jobs ignore SIGINT, for one."""
+    process = subprocess.Popen([RUN, "--no-build", "--only", "attest", "--attestations", "1000000"], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)},
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("tee-rex-bench-*/1/nsm/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    assert process.returncode == 130 and list(tmp_path.iterdir()) == []
+    left = [p for p in pathlib.Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in command_line(p)]
+    assert left == []
+
+
+def command_line(path):
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_verdicts_and_documents():
