@@ -43,6 +43,7 @@ void output_scan(struct output *o, struct bytes piece)
 			o->said_no_memory = true;
 	o->tail_n = n < OUTPUT_TAIL ? n : OUTPUT_TAIL;
 	memcpy(o->tail, joined + n - o->tail_n, o->tail_n);
+	explicit_bzero(joined, n);
 }
 
 enum piece { PIECE_READ, PIECE_NONE_NOW, PIECE_END };
@@ -53,6 +54,8 @@ static enum piece read_piece(struct output *o)
 	ssize_t n = read(o->fd, piece, sizeof piece);
 	if (n > 0)
 		output_scan(o, bytes_of(piece, (size_t)n));
+	if (n > 0)                               /* what a job prints must not outlive it on our stack */
+		explicit_bzero(piece, (size_t)n);
 	if (n > 0 || (n < 0 && errno == EINTR))
 		return PIECE_READ;
 	return n < 0 && errno == EAGAIN ? PIECE_NONE_NOW : PIECE_END;
@@ -92,7 +95,7 @@ void output_stop(struct output *o)
 	loop_del(o->loop, &o->watch);
 	close_fd(&o->fd);
 	log_line(o);
-	memset(o->line, 0, sizeof o->line);
-	memset(o->tail, 0, sizeof o->tail);
+	explicit_bzero(o->line, sizeof o->line);
+	explicit_bzero(o->tail, sizeof o->tail);
 	o->tail_n = 0;
 }
