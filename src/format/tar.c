@@ -149,9 +149,6 @@ enum tar_result tar_header_parse(const uint8_t block[TAR_BLOCK_SIZE], struct tar
 	    !number(block, AT_MTIME, 12, INT64_MIN, INT64_MAX, &h.mtime))
 		return TAR_BAD_NUMBER;
 	join_name(block, &h);
-	/* the oldest format has no type for directories: their names end in a slash */
-	if (h.kind == TAR_FILE && h.name_n > 0 && h.name[h.name_n - 1] == '/')
-		h.kind = TAR_DIRECTORY;
 	struct bytes link = field_text(block, AT_LINK, TAR_LINK_MAX);
 	memcpy(h.link, link.p, link.n);
 	h.link_n = link.n;

@@ -290,6 +290,7 @@ enum image_code fetch(struct fetcher *f, const struct fetch_request *q, struct f
 		if (hops > 0)
 			origin_free(&here);
 		c = ask(f, url != NULL ? url : q->url, authorize, no_proxy, err);
+		a->elsewhere = !authorize;
 		const char *next = NULL;
 		if (c != IMAGE_OK || !is_redirect(a->status) || strcmp(q->method, "GET") != 0 || q->plain == FETCH_METADATA)
 			break;
@@ -344,7 +345,8 @@ static enum image_code collect(void *user, struct bytes piece, struct err *err)
 		d->p = grown;
 		d->cap = cap;
 	}
-	memcpy(d->p + d->n, piece.p, piece.n);
+	if (piece.n > 0)
+		memcpy(d->p + d->n, piece.p, piece.n);
 	d->n += piece.n;
 	d->p[d->n] = '\0';
 	return IMAGE_OK;

@@ -36,6 +36,7 @@ struct fetch_request {
 
 struct fetch_answer {
 	long status;                         /* 0: none came */
+	bool elsewhere;                      /* it came from another origin than was asked: its challenges are not ours */
 	char challenge[FETCH_CHALLENGES_MAX][FETCH_TEXT_MAX];        /* WWW-Authenticate */
 	size_t challenge_count;
 	char content_type[256];

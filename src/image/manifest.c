@@ -65,7 +65,7 @@ static bool parse_platform(json_t *j, struct descriptor *d)
 static bool parse_descriptor(json_t *j, struct descriptor *ret)
 {
 	struct descriptor d = { .has_digest = true };
-	const char *type, *digest, *name, *purpose, *artifact;
+	const char *type, *digest, *name, *full_name, *purpose, *artifact;
 	json_t *annotations;
 	if (!json_is_object(j) || !json_get_string(j, "mediaType", &type, NULL) || type == NULL ||
 	    !json_get_string(j, "digest", &digest, NULL) || digest == NULL || !json_is_integer(json_object_get(j, "size")) ||
@@ -75,7 +75,9 @@ static bool parse_descriptor(json_t *j, struct descriptor *ret)
 	if (oci_digest_parse(bytes_str(digest), d.sha256) != OCI_OK)
 		return false;
 	if (!json_get_string(annotations, "org.opencontainers.image.ref.name", &name, "") ||
-	    !json_get_string(annotations, "vnd.docker.reference.type", &purpose, "") || !copy(name, d.name, sizeof d.name))
+	    !json_get_string(annotations, "io.containerd.image.name", &full_name, "") ||
+	    !json_get_string(annotations, "vnd.docker.reference.type", &purpose, "") || !copy(name, d.name, sizeof d.name) ||
+	    !copy(full_name, d.full_name, sizeof d.full_name))
 		return false;
 	d.media = oci_media_parse(bytes_str(type));
 	d.for_other_use = purpose[0] != '\0' || artifact[0] != '\0';
@@ -126,12 +128,17 @@ enum image_code index_parse(struct bytes text, const char *what, struct index *r
 	return parse_list(list, INDEX_ENTRIES_MAX, IMAGE_TOO_LARGE, IMAGE_BAD_INDEX, what, "manifest", &ret->v, &ret->n, err);
 }
 
+static bool has_name(const struct descriptor *d, const char *name)
+{
+	return strcmp(d->name, name) == 0 || strcmp(d->full_name, name) == 0;
+}
+
 /* 0: not this one. Higher is better; without a platform an entry may still be what is wanted. */
 static int score(const struct descriptor *d, const struct platform_choice *p, const char *tag)
 {
 	if (d->for_other_use || (d->media != OCI_MEDIA_INDEX && d->media != OCI_MEDIA_MANIFEST))
 		return 0;
-	if (tag != NULL && strcmp(d->name, tag) != 0)
+	if (tag != NULL && !has_name(d, tag))
 		return 0;
 	if (!d->has_platform)
 		return 1;
@@ -147,15 +154,15 @@ static void list_names(const struct index *x, bool tags, const char *tag, char *
 	for (size_t i = 0; i < x->n && at < cap; i++) {
 		const struct descriptor *d = &x->v[i];
 		char name[80];
-		if (d->for_other_use || (tags ? d->name[0] == '\0' : !d->has_platform) ||
-		    (!tags && tag != NULL && strcmp(d->name, tag) != 0))
+		const char *called = d->full_name[0] != '\0' ? d->full_name : d->name;
+		if (d->for_other_use || (tags ? called[0] == '\0' : !d->has_platform) || (!tags && tag != NULL && !has_name(d, tag)))
 			continue;
 		if (++shown > 6) {
 			snprintf(buf + at, cap - at, ", ...");
 			return;
 		}
 		if (tags)
-			text_escape(bytes_str(d->name), name, sizeof name);
+			text_escape(bytes_str(called), name, sizeof name);
 		else
 			snprintf(name, sizeof name, "%.24s/%.24s%s%.24s", d->platform.os, d->platform.architecture,
 			         d->platform.variant[0] != '\0' ? "/" : "", d->platform.variant);
@@ -170,7 +177,7 @@ static enum image_code none_fits(const struct index *x, const struct platform_ch
 	char there[300], wanted[OCI_TAG_MAX * 4];
 	bool tag_there = tag == NULL;
 	for (size_t i = 0; i < x->n; i++)
-		tag_there = tag_there || strcmp(x->v[i].name, tag) == 0;
+		tag_there = tag_there || has_name(&x->v[i], tag);
 	list_names(x, !tag_there, tag, there, sizeof there);
 	if (!tag_there)
 		return image_fail(err, IMAGE_NOT_FOUND, 0, "%s has no image named %s; it has: %s", what,
@@ -201,7 +208,8 @@ enum image_code index_choose(const struct index *x, const struct platform_choice
 	/* of several for one platform the first counts, as the specification has it, but only under one name */
 	bool told_apart = x->v[at].has_platform;
 	for (size_t i = 0; i < x->n && told_apart; i++)
-		told_apart = score(&x->v[i], p, tag) < best || strcmp(x->v[i].name, x->v[at].name) == 0;
+		told_apart = score(&x->v[i], p, tag) < best || (strcmp(x->v[i].name, x->v[at].name) == 0 &&
+			strcmp(x->v[i].full_name, x->v[at].full_name) == 0);
 	if (equal > 1 && !told_apart) {
 		char there[300];
 		list_names(x, true, NULL, there, sizeof there);

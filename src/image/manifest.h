@@ -22,6 +22,7 @@ struct descriptor {
 	struct oci_platform platform;
 	/* index: the entry's tag (org.opencontainers.image.ref.name); docker-archive: the archive member; "" if none */
 	char name[DESCRIPTOR_NAME_MAX];
+	char full_name[DESCRIPTOR_NAME_MAX]; /* index: as containerd and docker note it (io.containerd.image.name) */
 };
 
 struct index { struct descriptor *v; size_t n; };                       /* v owned */

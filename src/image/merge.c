@@ -164,6 +164,14 @@ static bool only_earlier(const struct tree *t, uint32_t n, uint16_t layer)
 	return tree_node(t, n)->layer != layer && tree_node(t, n)->touched != layer;
 }
 
+static bool is_news(const struct tree *t, uint32_t n, uint16_t layer) { return !only_earlier(t, n, layer); }
+
+static void enter(struct tree *t, uint32_t directory, uint16_t layer)
+{
+	tree_node(t, directory)->cleared = (uint16_t)(layer + 1);
+	tree_keep(t, directory, is_news, layer);
+}
+
 /* Removes what earlier layers put below `top`. Directories are entered by going down and left by going to the name
  * after theirs, so this needs no stack. */
 static enum image_code clear_below(struct tree *t, uint32_t top, uint16_t layer, struct err *err)
@@ -172,7 +180,7 @@ static enum image_code clear_below(struct tree *t, uint32_t top, uint16_t layer,
 	struct bytes after = BYTES_NONE;
 	if (tree_node(t, top)->cleared == layer + 1)
 		return IMAGE_OK;
-	tree_node(t, top)->cleared = (uint16_t)(layer + 1);
+	enter(t, top, layer);
 	for (;;) {
 		uint32_t n = tree_child_after(t, directory, after);
 		if (n == 0 && directory == top)
@@ -183,13 +191,11 @@ static enum image_code clear_below(struct tree *t, uint32_t top, uint16_t layer,
 			continue;
 		}
 		after = tree_name(t, n);
-		if (only_earlier(t, n, layer)) {
-			tree_remove(t, n);
-		} else if (tree_is_directory(t, n) && tree_node(t, n)->cleared != layer + 1) {
+		if (tree_is_directory(t, n) && tree_node(t, n)->cleared != layer + 1) {
 			enum image_code c = forget_attributes(t, n, layer, err);
 			if (c != IMAGE_OK)
 				return c;
-			tree_node(t, n)->cleared = (uint16_t)(layer + 1);
+			enter(t, n, layer);
 			directory = n;
 			after = BYTES_NONE;
 		}

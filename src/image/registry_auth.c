@@ -194,14 +194,15 @@ enum image_code registry_refused(const struct registry_access *r, const struct f
 	                  shown[0] != '\0' ? ": " : "", shown);
 }
 
-/* Asks with what authorization there is; a 401 gets one answer. */
+/* Asks with what authorization there is; a 401 gets one answer, and only one of the registry's own: a storage service that it
+ * redirects to could otherwise name a token server and be given the password. */
 enum image_code registry_fetch(struct registry_access *r, struct fetch_request *q, struct fetch_answer *a, struct err *err)
 {
 	q->plain = r->plain ? FETCH_LOOPBACK : FETCH_TLS;
 	for (int again = 0; ; again++) {
 		q->authorization = r->authorization[0] != '\0' ? r->authorization : NULL;
 		enum image_code c = fetch(r->fetcher, q, a, err);
-		if (c != IMAGE_OK || a->status != 401 || again == 1)
+		if (c != IMAGE_OK || a->status != 401 || a->elsewhere || again == 1)
 			return c;
 		/* no token yet, or one that ran out */
 		if ((c = authorize(r, a, err)) != IMAGE_OK)
@@ -216,7 +217,7 @@ enum image_code registry_fetch_document(struct registry_access *r, struct fetch_
 	for (int again = 0; ; again++) {
 		q->authorization = r->authorization[0] != '\0' ? r->authorization : NULL;
 		enum image_code c = fetch_document(r->fetcher, q, max, a, ret, ret_n, err);
-		if (c != IMAGE_OK || a->status != 401 || again == 1)
+		if (c != IMAGE_OK || a->status != 401 || a->elsewhere || again == 1)
 			return c;
 		free(*ret);
 		*ret = NULL;

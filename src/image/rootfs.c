@@ -52,7 +52,8 @@ static enum image_code take_entry(struct rootfs *r, struct entries *in, uint16_t
 {
 	uint32_t inode;
 	struct kept_file *keep;
-	if (++r->entries > r->limits.entries_max)
+	/* one entry may imply many directories: they count as well */
+	if (++r->entries > r->limits.entries_max || r->tree->inodes.count > r->limits.entries_max + 2)
 		return image_fail(err, IMAGE_ENTRIES_LIMIT, 0, "the image has more than %llu entries; raise the limit if it is what "
 		                  "you expect", (unsigned long long)r->limits.entries_max);
 	tree_breathe(r->tree);

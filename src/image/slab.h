@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SLAB_SEGMENT_SIZE = 1 << 20, SLAB_SEGMENTS_MAX = 4095 };
+enum { SLAB_SEGMENT_SIZE = 1 << 20, SLAB_SEGMENTS_MAX = 1024 };
 
 struct slab_pool {
 	uint64_t memory_limit;               /* bytes that stay anonymous memory */

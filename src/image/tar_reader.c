@@ -302,10 +302,12 @@ static enum image_code finish_entry(struct tar_reader *r, struct err *err)
 	if ((e->name.n > 0 && memchr(e->name.p, '\0', e->name.n) != NULL) ||
 	    (e->link.n > 0 && memchr(e->link.p, '\0', e->link.n) != NULL))
 		return image_fail(err, IMAGE_BAD_NAME, 0, "%s has an entry whose name holds a zero byte", r->archive);
-	/* a long name that ends in a slash says what a short one says */
+	/* the oldest format has no type for directories: their names end in a slash. Readers disagree on whether one that
+	 * has data is followed by it */
 	if (e->kind == TAR_FILE && e->name.n > 0 && e->name.p[e->name.n - 1] == '/') {
 		e->kind = TAR_DIRECTORY;
-		e->size = 0;
+		if (e->size > 0)
+			return image_fail(err, IMAGE_BAD_TAR, 0, "%s has a directory with contents", r->archive);
 	}
 	r->left = e->size;
 	r->padding = (TAR_BLOCK_SIZE - r->left % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE;

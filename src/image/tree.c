@@ -207,6 +207,29 @@ static void insert(struct tree *t, uint32_t directory, uint32_t n)
 	split(t, below, n);
 }
 
+void tree_keep(struct tree *t, uint32_t directory, bool (*keep)(const struct tree *t, uint32_t node, uint16_t layer),
+               uint16_t layer)
+{
+	uint32_t rest = tree_node(t, directory)->children;
+	tree_node(t, directory)->children = 0;
+	while (rest != 0) {
+		struct tree_node *n = tree_node(t, rest);
+		if (n->left != 0) {
+			/* rotate the smaller side up: each name is turned past once */
+			uint32_t up = n->left;
+			n->left = tree_node(t, up)->right;
+			tree_node(t, up)->right = rest;
+			rest = up;
+			continue;
+		}
+		uint32_t least = rest;
+		rest = n->right;
+		n->left = n->right = 0;
+		if (n->inode != 0 && keep(t, least, layer))
+			insert(t, directory, least);
+	}
+}
+
 void tree_touch(struct tree *t, uint32_t node, uint16_t layer)
 {
 	/* what was touched in this layer has told all above it */

@@ -119,6 +119,10 @@ enum image_code tree_add_inode(struct tree *t, const struct tree_attributes *a, 
 /* Gives directory's name to inode. A name that is there already loses its old inode and all below it. */
 enum image_code tree_set(struct tree *t, uint32_t directory, struct bytes name, uint32_t inode, uint16_t layer,
                          uint32_t *ret_node, struct err *err);
+/* Takes all names out of the directory and puts those back for which keep says so. Removed names are gone for good then, and
+ * the cost is that of the names there are. */
+void tree_keep(struct tree *t, uint32_t directory, bool (*keep)(const struct tree *t, uint32_t node, uint16_t layer),
+               uint16_t layer);
 /* Tells the node and the directories above it that something changed in this layer. */
 void tree_touch(struct tree *t, uint32_t node, uint16_t layer);
 /* Removes the name and all below it; the root stays, empty. */

@@ -435,6 +435,14 @@ def test_authorization_does_not_come_back(layout, run, environment):
         assert code(run(r.host)) == "not-authorized"
 
 
+def test_challenges_from_elsewhere_are_not_answered(layout, run, environment):
+    with TokenServer() as thief, Server(lambda *a: thief.guard({})) as other, \
+            Registry(layout, guard=guard_basic("me", "x"), quirk=redirect_blobs(other.url + "/")) as r:
+        configure(environment, **auths(r.host, "me", "x"))
+        assert code(run(r.host)) == "not-authorized"
+        assert thief.requests == [] and len(other.requests) == 1
+
+
 @pytest.mark.parametrize("to", ["http://registry.example/", "http://169.254.169.254/", "ftp://127.0.0.1/", "file:///etc/passwd#", "https://a:b@127.0.0.1/", "http://127.0.0.1.example/"])
 def test_redirects_that_are_not_followed(layout, run, to):
     with Registry(layout, quirk=redirect_blobs(to)) as r:

@@ -356,6 +356,15 @@ def test_tags(tmp_path):
     assert refused(f"{layout.path}@sha256:{'0' * 64}")[0] == "not-found"
 
 
+def test_full_names_of_docker_and_containerd(tmp_path):
+    layout = Layout(tmp_path / "layout")
+    for name in ("one", "two"):
+        layout.add(layout.manifest([marker(name)]), "latest", annotations={"io.containerd.image.name": f"example.test/{name}:latest"})
+    assert which(ls(f"{layout.path}:example.test/two:latest")) == sha("two")
+    code, message = refused(f"{layout.path}:latest")
+    assert code == "ambiguous" and "example.test/one:latest, example.test/two:latest" in message
+
+
 def nested(layout, depth):
     d = layout.manifest([marker("deep")])
     for _ in range(depth):

@@ -134,6 +134,7 @@ def layers():
     layer("size_negative", "bad-tar", "a negative size", header(b"b", size=b"\xff" * 12))
     layer("size_wraps", "bad-tar", "a size above 63 bits", header(b"b", size=b"\x80\0\0\0" + b"\xff" * 8))
     layer("uid_huge", "bad-tar", "an owner above 32 bits", file(b"a", uid=b"\x80" + bytes(2) + b"\1" + bytes(4)))
+    layer("directory_with_contents", "bad-tar", "a file whose name ends in a slash, with bytes", file(b"d/", b"what is this"))
     layer("cut_header", "truncated", "the end in the middle of a header", file(b"a"), header(b"b")[:300], end=b"")
     layer("cut_data", "truncated", "the end in the middle of data", file(b"a", b"1" * 1000)[:900], end=b"")
     layer("cut_padding", "truncated", "the end in the middle of the padding", file(b"a", b"1" * 10)[:700], end=b"")
@@ -191,6 +192,8 @@ def compressed():
         state = state * 1103515245 + 12345 & 0x7fffffff
         rows.write((state >> 16 & 1).to_bytes(8, "big"))
     put("layers/large.tar.zst", "bytes-limit", "nine megabytes, growing slowly enough", run("zstd", "-q", "-19", "-c", of=header(b"a", size=9 << 20) + rows.getvalue()))
+    put("layers/implied.tar.zst", "entries-limit", "a few entries that imply many directories", run("zstd", "-q", "-c", of=tar(
+        *[pax((b"path", b"%d/" % i + b"d/" * 300 + b"f")) + file(b"x") for i in range(5)])))
     put("layers/entries.tar.zst", "entries-limit", "more entries than allowed", run("zstd", "-q", "-c", of=tar(*[file(b"%d" % i) for i in range(1001)])))
 
 
