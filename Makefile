@@ -38,11 +38,13 @@ archives = $(foreach l,$(2),$(1)/lib$(l).a)
 
 PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-sim-nsm
 LIBRARY := $(BUILD)/libteerex-attest.a
+SONAME := libteerex-attest.so.0
+SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
 .PHONY: all test-tools check-unit clang fuzz install clean lint
-all: $(PROGRAMS) $(LIBRARY)
+all: $(PROGRAMS) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
 define flavour
@@ -55,6 +57,7 @@ $(1)/lib%.a:
 	$(AR) rcsD $$@ $$^
 endef
 $(eval $(call flavour,$(BUILD)/obj,$(CC),$(HARDEN)))
+$(eval $(call flavour,$(BUILD)/pic,$(CC),$(HARDEN) -fPIC))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),$(SANITIZE)))
 $(eval $(call flavour,$(BUILD)/clang,$(CLANG),-O1))
 $(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)undefined$(comma)fuzzer-no-link -fno-sanitize-recover=all))
@@ -76,11 +79,15 @@ $(BUILD)/tee-rex-sim-nsm: $(BUILD)/obj/src/sim/main_nsm.o $(call archives,$(BUIL
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 
 # The verifier as a library: the attest layer and what it needs of those below, in one object whose
-# only names are teerex_*, so that ours cannot meet the caller's.
-$(LIBRARY): $(call archives,$(BUILD)/obj,attest crypto format base)
+# only names are teerex_*, so that ours cannot meet the caller's. Position independent, so that a caller may
+# put the archive into a shared object of its own.
+$(LIBRARY): $(call archives,$(BUILD)/pic,attest crypto format base)
 	$(CC) -r -nostdlib -o $@.o -Wl,--whole-archive $< -Wl,--no-whole-archive -Wl,--start-group $(wordlist 2,9,$^) -Wl,--end-group
 	objcopy --wildcard --keep-global-symbol='teerex_*' $@.o
 	rm -f $@; $(AR) rcsD $@ $@.o; rm -f $@.o
+$(SHARED): $(LIBRARY)
+	$(CC) -shared -Wl,-soname,$(SONAME) -Wl,-z,relro,-z,now,-z,noexecstack,-z,defs -o $@ -Wl,--whole-archive $< -Wl,--no-whole-archive $(CRYPTO_LIBS)
+	ln -sf $(@F) $(BUILD)/$(SONAME); ln -sf $(SONAME) $(BUILD)/libteerex-attest.so
 
 # --- tests ---------------------------------------------------------------------------------
 asan_archives := $(call archives,$(BUILD)/asan,$(LINK_TEST))
@@ -132,6 +139,9 @@ install: all
 	install -m 755 $(BUILD)/tee-rex $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out $(BUILD)/tee-rex,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/tee-rex/
 	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib/
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libteerex-attest.so
 	install -m 644 src/attest/teerex_attest.h $(DESTDIR)$(PREFIX)/include/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' packaging/teerex-attest.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/teerex-attest.pc

@@ -277,6 +277,16 @@ int main(int argc, char **argv)
                     "-o", tmp_path / "client"], check=True)
     r = subprocess.run([tmp_path / "client", REAL / "production.bin", PRODUCTION[3]], check=True, capture_output=True, text=True)
     assert r.stdout == "ok i-0a22e5c5f24d22174-enc0191cceb4289903f\n"
+    # the same client against the shared library, and a plug-in that carries the archive inside
+    shared = build / "libteerex-attest.so"
+    exported = subprocess.run(["nm", "-D", "--defined-only", shared], check=True, capture_output=True, text=True).stdout
+    assert {line.split()[-1] for line in exported.splitlines()} == set(names)
+    subprocess.run(["gcc", "-std=c11", "-I", tmp_path, tmp_path / "client.c", "-L", build, "-lteerex-attest", "-o", tmp_path / "dynamic"], check=True)
+    again = subprocess.run([tmp_path / "dynamic", REAL / "production.bin", PRODUCTION[3]], check=True, capture_output=True, text=True,
+                           env={"LD_LIBRARY_PATH": str(build)})
+    assert again.stdout == r.stdout
+    subprocess.run(["gcc", "-shared", "-fPIC", "-I", tmp_path, "-Dmain=plugin", tmp_path / "client.c", library, "-lcrypto", "-Wl,-z,text",
+                    "-o", tmp_path / "plugin.so"], check=True)
 
 
 def test_pkg_config_file(tmp_path):
