@@ -1,6 +1,7 @@
-/* tee-rex run: starts an enclave and stays with it. The process backend is the one there is now: the
- * enclave's programs as plain processes. What it "measures" is what it runs, so that a changed program or
- * configuration shows as another PCR0, as it would on hardware. */
+/* tee-rex run: starts an enclave and stays with it (host/run.h); this file opens the backend that the options name. What
+ * the process backend "measures" is what it runs, so that a changed program or configuration shows as another PCR0, as it
+ * would on hardware. */
+#include "attest/pcr.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -9,6 +10,7 @@
 #include "crypto/crypto.h"
 #include "format/frame.h"
 #include "host/process.h"
+#include "host/run.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -35,8 +37,6 @@ static const struct option_spec options[] = {
 	OPTIONS_END
 };
 
-enum { PCR_TEXT = 2 * SHA384_SIZE + 8 };
-
 static int hash_file(struct hash *h, const char *path, struct err *err)
 {
 	uint8_t buf[64 << 10];
@@ -47,32 +47,36 @@ static int hash_file(struct hash *h, const char *path, struct err *err)
 	return n == 0 ? 0 : fail(err, errno, "read %s", path);
 }
 
-/* "N=HEX" of SHA-384(0^48 || SHA-384(the files)), the way an image's registers are made (wire format of
- * EIF measurements). An absent file counts as an empty one. */
-static int measure(int index, const char *const *files, size_t count, char ret_text[PCR_TEXT], struct err *err)
+/* SHA-384(0^48 || SHA-384(the files)), the way an image's registers are made (wire format of EIF measurements). An
+ * absent file counts as an empty one. */
+static int measure(const char *const *files, size_t count, uint8_t ret_pcr[PCR_SIZE], struct err *err)
 {
-	uint8_t extended[2 * SHA384_SIZE] = { 0 }, pcr[SHA384_SIZE];
+	uint8_t digest[PCR_SIZE];
 	struct hash *h = hash_new(HASH_SHA384);
 	int ret = h == NULL ? fail(err, ENOMEM, "hash the programs") : 0;
 	for (size_t i = 0; ret == 0 && i < count; i++)
 		if (files[i] != NULL)
 			ret = hash_file(h, files[i], err);
-	if (ret == 0 && (!hash_peek(h, extended + SHA384_SIZE) || !crypto_hash(HASH_SHA384, BYTES_ARRAY(extended), pcr)))
+	memset(ret_pcr, 0, PCR_SIZE);
+	if (ret == 0 && (!hash_peek(h, digest) || !pcr_extend(ret_pcr, BYTES_ARRAY(digest))))
 		ret = fail(err, 0, "hash the programs");
 	hash_free(h);
-	if (ret == 0) {
-		int n = snprintf(ret_text, PCR_TEXT, "%d=", index);
-		hex_encode(BYTES_ARRAY(pcr), ret_text + n);
-	}
 	return ret;
 }
 
-static bool presets(const struct process_options *o, int index)
+/* "N=HEX" */
+static int preset(struct backend *b, const char *text, struct err *err)
 {
-	for (size_t i = 0; i < o->pcr_count; i++)
-		if (atol(o->pcrs[i]) == index && strchr(o->pcrs[i], '=') != NULL)
-			return true;
-	return false;
+	uint64_t index;
+	size_t n = strcspn(text, "=");
+	if (text[n] != '=' || !text_to_u64(bytes_of(text, n), BACKEND_PCRS - 1, &index))
+		return fail(err, 0, "--pcr %.40s: N=HEX is wanted, N from 0 to %d", text, BACKEND_PCRS - 1);
+	if (!hex_decode(bytes_str(text + n + 1), b->pcr[index], BACKEND_PCR_SIZE))
+		return fail(err, 0, "--pcr %u: the value must be %d hex digits (SHA-384)", (unsigned)index, 2 * BACKEND_PCR_SIZE);
+	if (b->pcr_known >> index & 1)
+		return fail(err, 0, "--pcr %u was given twice", (unsigned)index);
+	b->pcr_known |= UINT32_C(1) << index;
+	return 0;
 }
 
 static int state_dir(const struct run_args *a, char *buf, size_t cap)
@@ -120,40 +124,79 @@ static int find_programs(char self[PATH_MAX], char dir[PATH_MAX], struct err *er
 	return fail(err, 0, "tee-rex-prover is neither beside %s nor in ../libexec/tee-rex; run make, or install again", self);
 }
 
+/* PCR1 stands for what boots, PCR2 for the application, PCR0 for both (as in an EIF). */
+static int measure_programs(struct backend *b, const char *dir, const char *config, struct err *err)
+{
+	char launcher[PATH_MAX + 32], prover[PATH_MAX + 32];
+	snprintf(launcher, sizeof launcher, "%s/tee-rex-launcher", dir);
+	snprintf(prover, sizeof prover, "%s/tee-rex-prover", dir);
+	const char *const files[] = { launcher, prover, config };
+	static const struct { size_t from, count; } parts[3] = { { 0, 3 }, { 0, 1 }, { 1, 2 } };
+	int ret = 0;
+	for (unsigned i = 0; ret == 0 && i < 3; i++)
+		if (!(b->pcr_known >> i & 1)) {
+			ret = measure(files + parts[i].from, parts[i].count, b->pcr[i], err);
+			b->pcr_known |= UINT32_C(1) << i;
+		}
+	return ret;
+}
+
+static int open_process(const struct run_args *a, const char *dir, const char *state, struct backend **ret, struct err *err)
+{
+	static struct process_options o;
+	o = (struct process_options){ .program_dir = dir, .config = a->config, .state_dir = state, .debug = a->debug };
+	struct backend *b = process_backend_open(&o);
+	int ok = 0;
+	for (size_t i = 0; ok == 0 && i < a->pcrs.n; i++)
+		ok = preset(b, a->pcrs.value[i], err);
+	if (ok == 0)
+		ok = measure_programs(b, dir, a->config, err);
+	*ret = b;
+	return ok;
+}
+
+/* state: where the simulated NSM keeps its root. */
+static const struct {
+	const char *name;
+	int (*open)(const struct run_args *a, const char *dir, const char *state, struct backend **ret, struct err *err);
+} backends[] = {
+	{ "process", open_process },
+};
+enum { BACKENDS = sizeof backends / sizeof backends[0] };
+
+static size_t backend_find(const char *name)
+{
+	size_t i = 0;
+	while (i < BACKENDS && strcmp(backends[i].name, name) != 0)
+		i++;
+	return i;
+}
+
+static int print_registers(struct backend *b, struct err *err)
+{
+	char hex[2 * BACKEND_PCR_SIZE + 1];
+	int ret = b->ops->prepare(b, err);
+	for (unsigned i = 0; ret == 0 && i < BACKEND_PCRS; i++)
+		if (b->pcr_known >> i & 1)
+			printf("%u=%s\n", i, hex_encode(BYTES_ARRAY(b->pcr[i]), hex));
+	return ret;
+}
+
 static int run(const struct run_args *a, struct err *err)
 {
-	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX], program[3][PATH_MAX + 32], pcr[3][PCR_TEXT];
-	struct process_options o = {
-		.program_dir = dir, .self = self, .name = a->name != NULL ? a->name : "default", .config = a->config,
-		.state_dir = state, .listen = a->gateway, .debug = a->debug,
-	};
+	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX];
+	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : "default", .listen = a->gateway };
 	if (!version_name_valid(bytes_str(o.name)))
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);
+	state_dir(a, state, sizeof state);
+	if (ret == 0 && !a->measure)
+		ret = make_path(state, err);
+	if (ret == 0)
+		ret = backends[backend_find(a->backend)].open(a, dir, state, &o.backend, err);
 	if (ret < 0)
 		return ret;
-	for (size_t i = 0; i < a->pcrs.n && i < PROCESS_PCRS_MAX; i++)
-		o.pcrs[o.pcr_count++] = a->pcrs.value[i];
-	state_dir(a, state, sizeof state);
-	if (!a->measure)
-		ret = make_path(state, err);
-
-	/* PCR1 stands for what boots, PCR2 for the application, PCR0 for both (as in an EIF) */
-	snprintf(program[0], sizeof program[0], "%s/tee-rex-launcher", dir);
-	snprintf(program[1], sizeof program[1], "%s/tee-rex-prover", dir);
-	const char *const files[] = { program[0], program[1], a->config };
-	static const struct { size_t from, count; } parts[3] = { { 0, 3 }, { 0, 1 }, { 1, 2 } };
-	for (int i = 0; ret == 0 && i < 3; i++)
-		if (!presets(&o, i) && o.pcr_count < PROCESS_PCRS_MAX) {
-			ret = measure(i, files + parts[i].from, parts[i].count, pcr[i], err);
-			o.pcrs[o.pcr_count++] = pcr[i];
-		}
-	if (ret == 0 && a->measure) {
-		for (size_t i = 0; i < o.pcr_count; i++)
-			puts(o.pcrs[i]);
-		return 0;
-	}
-	return ret < 0 ? ret : process_run(&o, err);
+	return a->measure ? print_registers(o.backend, err) : run_enclave(&o, err);
 }
 
 int run_main(int argc, char **argv)
@@ -171,9 +214,11 @@ int run_main(int argc, char **argv)
 		fprintf(stderr, "tee-rex run: %s\n", err.text);
 		return 2;
 	}
-	if (a.backend == NULL || strcmp(a.backend, "process") != 0) {
-		fprintf(stderr, "tee-rex run: %s\n", a.backend == NULL ? "say where: --backend process"
-		                : "the only backend there is now is \"process\"");
+	if (a.backend == NULL || backend_find(a.backend) == BACKENDS) {
+		fputs("tee-rex run: say where with --backend:", stderr);
+		for (size_t i = 0; i < BACKENDS; i++)
+			fprintf(stderr, " %s", backends[i].name);
+		fputc('\n', stderr);
 		return 2;
 	}
 	if (run(&a, &err) < 0) {

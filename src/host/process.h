@@ -9,27 +9,16 @@
 #ifndef HOST_PROCESS_H
 #define HOST_PROCESS_H
 
-#include "base/fail.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-
-enum { PROCESS_PCRS_MAX = 16 };
+#include "host/backend.h"
 
 struct process_options {
 	const char *program_dir;                 /* where tee-rex-prover and the others are */
-	const char *self;                        /* path of tee-rex, for the gateway */
-	const char *name;                        /* of the instance; names the runtime directory */
 	const char *config;                      /* measured configuration; NULL: defaults */
 	const char *state_dir;                   /* of the simulated NSM's test root */
-	const char *listen;                      /* ADDR:PORT of the gateway; NULL: no gateway */
-	const char *pcrs[PROCESS_PCRS_MAX];      /* "N=HEX" presets */
-	size_t pcr_count;
 	bool debug;                              /* zero PCRs, as a debug enclave has */
 };
 
-/* Runs until a signal or the end of a program. 0 after an orderly stop, else -errno and err. Says on
- * standard output when the service answers: one line, "ready …". */
-int process_run(const struct process_options *o, struct err *err);
+/* The one instance of this process. The options are borrowed until close; the caller fills its registers. */
+struct backend *process_backend_open(const struct process_options *o);
 
 #endif

@@ -1,0 +1,455 @@
+/* Phases, entered one after another and never back:
+ *
+ *     STARTING ─ready─▶ RUNNING ─signal, operator─▶ DRAINING ─drained, 10 s─▶ STOPPING ─too late, 3rd signal─▶ KILLING
+ *          └───────────────┴───── the enclave or the gateway ends ──────────────▶┘
+ *
+ * and over when nothing runs any more. The first cause of an end that nobody asked for is the result. */
+#include "host/run.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/frame.h"
+#include "host/admin.h"
+#include "host/child.h"
+#include "host/health.h"
+#include "host/heartbeat.h"
+#include "host/notify.h"
+#include "host/run_dir.h"
+
+#include <limits.h>
+#include <netdb.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+enum {
+	UID_GATEWAY = 63902,                     /* its user when we are root */
+	DRAIN_MS = 10 * 1000,                    /* for exchanges under way, after the first signal */
+	READY_POLL_MS = 20,
+	CONSOLE_READ = 4096
+};
+
+enum phase { STARTING, RUNNING, DRAINING, STOPPING, KILLING };
+static const char *const phase_name[] = { "starting", "running", "draining", "stopping", "stopping" };
+
+struct run {
+	const struct run_options *o;
+	struct backend *b;
+	struct backend_owner owner;
+	struct loop loop;
+	struct run_dir dir;
+	struct notify notify;
+	struct watch signals, console;
+	struct timer phase_timer, ready_poll, watchdog;
+	struct health health;
+	struct heartbeat heartbeat;
+	struct admin admin;
+	struct feed logs, console_kept;
+	struct child gateway;
+	enum phase phase;
+	int64_t started_ms;
+	bool alive, drained;                     /* the backend */
+	int result;
+	struct err why;                          /* of result */
+	char service_path[RUN_DIR_MAX + 16], admin_path[RUN_DIR_MAX + 16], address[BACKEND_ADDRESS_MAX];
+};
+
+/* --- stopping ------------------------------------------------------------------------------------------------ */
+
+static void enter(struct run *r, enum phase phase)
+{
+	if (phase <= r->phase)
+		return;
+	r->phase = phase;
+	timer_disarm(&r->phase_timer);
+	if (phase == RUNNING)
+		return;
+	timer_disarm(&r->ready_poll);
+	timer_disarm(&r->watchdog);
+	if (phase == DRAINING) {
+		notify_say(&r->notify, "STOPPING=1");
+		child_signal(&r->gateway, SIGTERM);
+		r->b->ops->stop(r->b, BACKEND_DRAIN);
+		timer_arm(&r->loop, &r->phase_timer, DRAIN_MS);
+	} else if (phase == STOPPING) {
+		child_signal(&r->gateway, SIGTERM);
+		r->b->ops->stop(r->b, BACKEND_TERM);
+		timer_arm(&r->loop, &r->phase_timer, r->b->ops->stop_ms);
+	} else {
+		child_signal(&r->gateway, SIGKILL);
+		r->b->ops->stop(r->b, BACKEND_KILL);
+	}
+}
+
+/* The next level of urgency, as each signal asks for. */
+static void press(struct run *r)
+{
+	enter(r, r->phase < DRAINING ? DRAINING : r->phase == DRAINING ? STOPPING : KILLING);
+}
+
+static void stop_for(struct run *r, int result, const struct err *why)
+{
+	if (r->phase < DRAINING && r->result == 0) {
+		r->result = result;
+		r->why = *why;
+	}
+	enter(r, STOPPING);
+}
+
+static void on_phase_timer(struct timer *t)
+{
+	struct run *r = CONTAINER_OF(t, struct run, phase_timer);
+	if (r->phase == STOPPING)
+		log_warn("not everybody stopped in time: killing");
+	enter(r, r->phase == DRAINING ? STOPPING : KILLING);
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+	struct run *r = CONTAINER_OF(w, struct run, signals);
+	struct signalfd_siginfo info;
+	(void)events;
+	if (read(w->fd, &info, sizeof info) == (ssize_t)sizeof info)
+		press(r);
+}
+
+static void stop_when_drained(struct run *r)
+{
+	if (r->phase == DRAINING && r->drained && !child_running(&r->gateway))
+		enter(r, STOPPING);
+}
+
+static void on_gateway_exit(struct child *c, int status)
+{
+	struct run *r = CONTAINER_OF(c, struct run, gateway);
+	struct err why;
+	int ret = WIFSIGNALED(status)
+		? fail(&why, 0, "gateway was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)))
+		: fail(&why, 0, "gateway ended with status %d", WEXITSTATUS(status));
+	if (r->phase < DRAINING)
+		stop_for(r, ret, &why);
+	stop_when_drained(r);
+}
+
+static void on_backend_event(struct backend *b, enum backend_event e)
+{
+	struct run *r = CONTAINER_OF(b->owner, struct run, owner);
+	switch (e) {
+	case BACKEND_DRAINED:
+		r->drained = true;
+		stop_when_drained(r);
+		break;
+	case BACKEND_FAILING:
+		stop_for(r, 0, &b->why);         /* the backend keeps its reason, which may still become more exact */
+		break;
+	case BACKEND_DEAD:
+		r->alive = false;
+		stop_for(r, 0, &b->why);
+		break;
+	}
+}
+
+/* --- readiness and health ------------------------------------------------------------------------------------- */
+
+/* The gateway's port takes connections. */
+static bool gateway_answers(const struct run *r)
+{
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *a = NULL;
+	char host[64];
+	const char *listen_on = r->o->listen, *colon = listen_on == NULL ? NULL : strrchr(listen_on, ':');
+	if (colon == NULL)
+		return true;
+	size_t n = (size_t)(colon - listen_on);
+	bool bracketed = n > 2 && listen_on[0] == '[';
+	snprintf(host, sizeof host, "%.*s", (int)(bracketed ? n - 2 : n), listen_on + bracketed);
+	if (getaddrinfo(host, colon + 1, &hints, &a) != 0)
+		return true;                     /* not ours to judge: the gateway refuses what it cannot use */
+	CLEANUP(close_fd) int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool ok = fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0;
+	freeaddrinfo(a);
+	return ok;
+}
+
+static const char *service_name(const struct run *r)
+{
+	return strncmp(r->address, "unix:", 5) == 0 ? r->address + 5 : r->address;
+}
+
+static void ready(struct run *r)
+{
+	const struct run_options *o = r->o;
+	printf("ready: %s \"%s\", service socket %s%s%s%s%s\n", r->b->ops->simulated ? "SIMULATED enclave" : "enclave", o->name,
+	       service_name(r), o->listen != NULL ? ", gateway http://" : "", o->listen != NULL ? o->listen : "",
+	       r->b->root[0] != '\0' ? ", test root " : "", r->b->root);
+	fflush(stdout);
+	enter(r, RUNNING);
+	notify_say(&r->notify, "READY=1");
+	if (r->notify.watchdog_ms > 0)
+		timer_arm(&r->loop, &r->watchdog, 0);
+}
+
+static void not_ready_yet(struct run *r)
+{
+	struct err why;
+	if (clock_monotonic_ms() - r->started_ms > r->b->ops->ready_ms) {
+		int ret = fail(&why, ETIMEDOUT, r->o->ready == RUN_READY_SERVICE ? "the service does not answer"
+		               : "the enclave's init does not report");
+		stop_for(r, ret, &why);
+	} else {
+		timer_arm(&r->loop, &r->ready_poll, READY_POLL_MS);
+	}
+}
+
+static void on_ready_poll(struct timer *t)
+{
+	struct run *r = CONTAINER_OF(t, struct run, ready_poll);
+	if (r->o->ready == RUN_READY_SERVICE && !r->health.answers)
+		health_ask(&r->health);
+	else if ((r->o->ready != RUN_READY_HEARTBEAT || r->heartbeat.beats > 0) && gateway_answers(r))
+		ready(r);
+	else
+		not_ready_yet(r);
+}
+
+static void on_health(struct health *h, bool answers, const struct err *why)
+{
+	struct run *r = CONTAINER_OF(h, struct run, health);
+	if (r->phase == STARTING && answers)
+		timer_arm(&r->loop, &r->ready_poll, 0);
+	else if (r->phase == STARTING)
+		not_ready_yet(r);
+	else if (answers)
+		notify_say(&r->notify, "WATCHDOG=1");
+	else
+		log_warn("the service does not answer: %s", why->text);
+}
+
+static void on_watchdog(struct timer *t)
+{
+	struct run *r = CONTAINER_OF(t, struct run, watchdog);
+	health_ask(&r->health);
+	timer_arm(&r->loop, &r->watchdog, r->notify.watchdog_ms / 3);
+}
+
+static void on_beat(struct heartbeat *h)
+{
+	if (h->beats == 1)
+		log_info("heartbeat: init runs");
+}
+
+/* --- console and the operator ----------------------------------------------------------------------------------- */
+
+static void on_console(struct watch *w, uint32_t events)
+{
+	struct run *r = CONTAINER_OF(w, struct run, console);
+	uint8_t buf[CONSOLE_READ];
+	(void)events;
+	ssize_t n = read(w->fd, buf, sizeof buf);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		int fd = w->fd;
+		loop_del(&r->loop, w);
+		close(fd);
+		return;
+	}
+	feed_put(&r->console_kept, bytes_of(buf, (size_t)n));
+	admin_feed(&r->admin, &r->console_kept);
+}
+
+static json_t *registers(const struct backend *b)
+{
+	json_t *all = json_object();
+	char name[4], hex[2 * BACKEND_PCR_SIZE + 1];
+	for (unsigned i = 0; all != NULL && i < BACKEND_PCRS; i++) {
+		bool of_image = i <= 2 || i == 8;
+		if (!(b->pcr_known >> i & 1))
+			continue;
+		snprintf(name, sizeof name, "%u", i);
+		hex_encode(BYTES_ARRAY(b->pcr[i]), hex);
+		if (b->debug && of_image)
+			memset(hex, '0', sizeof hex - 1);
+		json_object_set_new(all, name, json_string(hex));
+	}
+	return all;
+}
+
+static json_t *health_status(const struct run *r)
+{
+	if (r->o->ready != RUN_READY_SERVICE)
+		return json_null();
+	const struct health *h = &r->health;
+	return json_pack("{s:b,s:I,s:I,s:I,s:I}", "answers", h->answers,
+	                 "answered_ms_ago", h->answered_ms == 0 ? (json_int_t)-1 : (json_int_t)(clock_monotonic_ms() - h->answered_ms),
+	                 "uptime_ms", (json_int_t)h->uptime_ms, "jobs_running", (json_int_t)h->jobs_running,
+	                 "jobs_queued", (json_int_t)h->jobs_queued);
+}
+
+static json_t *on_status(struct admin *a)
+{
+	struct run *r = CONTAINER_OF(a, struct run, admin);
+	const struct backend *b = r->b;
+	if (r->phase == RUNNING)
+		health_ask(&r->health);          /* for the next one who looks */
+	return json_pack("{s:s,s:s,s:b,s:b,s:s,s:i,s:i,s:I,s:I,s:s,s:s*,s:s*,s:I,s:o,s:o}",
+	                 "name", r->o->name, "backend", b->ops->name, "simulated", b->ops->simulated, "debug", b->debug,
+	                 "phase", phase_name[r->phase], "pid", (int)getpid(), "enclave_pid", (int)b->pid,
+	                 "cid", (json_int_t)b->cid, "uptime_ms", (json_int_t)(clock_monotonic_ms() - r->started_ms),
+	                 "service", r->address, "gateway", r->o->listen, "root", b->root[0] != '\0' ? b->root : NULL,
+	                 "heartbeats", (json_int_t)r->heartbeat.beats, "pcrs", registers(b), "health", health_status(r));
+}
+
+static void on_stop(struct admin *a, bool force)
+{
+	struct run *r = CONTAINER_OF(a, struct run, admin);
+	log_info("stopping: the operator asked for it");
+	if (force)
+		enter(r, STOPPING);
+	else
+		press(r);
+}
+
+/* --- starting --------------------------------------------------------------------------------------------------- */
+
+static int watch_signals(struct run *r, struct err *err)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	r->signals.on_event = on_signal;
+	if (fd < 0 || loop_add(&r->loop, &r->signals, fd, EPOLLIN) < 0)
+		return fail(err, errno, "watch signals");
+	return 0;
+}
+
+static int open_heartbeat(struct run *r, struct err *err)
+{
+	int fd;
+	r->heartbeat.on_beat = on_beat;
+	if (r->b->ops->listen == NULL)
+		return r->o->ready == RUN_READY_HEARTBEAT ? fail(err, 0, "a %s enclave has no heartbeat to wait for", r->b->ops->name) : 0;
+	int ret = r->b->ops->listen(r->b, PORT_HEARTBEAT, &fd, err);
+	return ret < 0 ? ret : heartbeat_open(&r->heartbeat, r->b, fd, err);
+}
+
+static int open_console(struct run *r, struct err *err)
+{
+	int fd;
+	r->admin.why_no_console = r->b->ops->console == NULL ? "this backend has no console"
+		: "the console can be read in debug mode only (run --debug), in which documents show zero registers";
+	if (r->b->ops->console == NULL || !r->b->debug)
+		return 0;
+	int ret = r->b->ops->console(r->b, &fd, err);
+	if (ret < 0)
+		return ret;
+	r->console.on_event = on_console;
+	ret = loop_add(&r->loop, &r->console, fd, EPOLLIN);
+	if (ret < 0) {
+		close(fd);
+		return fail(err, -ret, "watch the console");
+	}
+	r->admin.console = &r->console_kept;
+	return 0;
+}
+
+static int open_admin(struct run *r, struct err *err)
+{
+	r->admin.status = on_status;
+	r->admin.stop = on_stop;
+	r->admin.logs = &r->logs;
+	return admin_open(&r->admin, &r->loop, r->admin_path, err);
+}
+
+static int start_gateway(struct run *r, struct err *err)
+{
+	const char *argv[] = { r->o->self, "gateway", "--listen", r->o->listen, "--enclave", r->address, NULL };
+	struct child_spec spec = {
+		.name = "gateway", .argv = argv, .uid = geteuid() == 0 ? UID_GATEWAY : 0, .death_signal = SIGKILL,
+	};
+	r->gateway.on_exit = on_gateway_exit;
+	return r->o->listen == NULL ? 0 : child_start(&r->gateway, &r->loop, &spec, err);
+}
+
+/* Everything up to a booting enclave. */
+static int start(struct run *r, struct err *err)
+{
+	int ret = watch_signals(r, err);
+	if (ret == 0)
+		ret = open_heartbeat(r, err);
+	if (ret == 0)
+		ret = open_admin(r, err);
+	r->started_ms = clock_monotonic_ms();
+	if (ret == 0)
+		ret = r->b->ops->start(r->b, err);
+	if (ret < 0)
+		return ret;
+	r->alive = true;
+	r->b->ops->address(r->b, r->address);
+	r->health.on_result = on_health;
+	ret = open_console(r, err);
+	if (ret == 0)
+		ret = health_open(&r->health, &r->loop, r->address, err);
+	if (ret == 0)
+		ret = start_gateway(r, err);
+	if (ret == 0)
+		timer_arm(&r->loop, &r->ready_poll, 0);
+	else
+		enter(r, STOPPING);              /* it runs already */
+	return ret;
+}
+
+static int prepare(struct run *r, struct err *err)
+{
+	int ret = r->b->ops->prepare(r->b, err);
+	if (ret == 0)
+		ret = run_dir_open(&r->dir, r->o->name, err);
+	if (ret == 0)
+		ret = loop_open(&r->loop, err);
+	snprintf(r->service_path, sizeof r->service_path, "%s/service.sock", r->dir.path);
+	snprintf(r->admin_path, sizeof r->admin_path, "%s/admin.sock", r->dir.path);
+	return ret;
+}
+
+int run_enclave(const struct run_options *o, struct err *err)
+{
+	static struct run r;
+	r = (struct run){
+		.o = o, .b = o->backend, .dir = RUN_DIR_NONE, .signals.fd = -1, .console.fd = -1,
+		.phase_timer.on_expiry = on_phase_timer, .ready_poll.on_expiry = on_ready_poll, .watchdog.on_expiry = on_watchdog,
+	};
+	r.owner = (struct backend_owner){
+		.loop = &r.loop, .name = o->name, .dir = r.dir.path, .service_path = r.service_path,
+		.service_gid = geteuid() == 0 ? UID_GATEWAY : 0, .on_event = on_backend_event,
+	};
+	r.b->owner = &r.owner;
+	notify_open(&r.notify);
+	int ret = prepare(&r, err);
+	if (ret == 0)
+		ret = start(&r, err);
+	struct err loop_err;
+	while ((r.alive || child_running(&r.gateway)) && loop_once(&r.loop, -1, &loop_err) == 0)
+		;
+	health_close(&r.health);
+	heartbeat_close(&r.heartbeat);
+	r.b->ops->close(r.b);
+	admin_close(&r.admin);
+	run_dir_close(&r.dir);
+	notify_close(&r.notify);
+	if (ret == 0 && r.result < 0) {
+		*err = r.why;
+		ret = r.result;
+	} else if (ret == 0 && r.b->result < 0) {
+		*err = r.b->why;
+		ret = r.b->result;
+	}
+	return ret;
+}

@@ -1,0 +1,30 @@
+/* The owner of one enclave, wherever it runs (host/backend.h): starts it, stays with it, ends with it. The process lives
+ * exactly as long as the enclave, so what a service manager sees is true.
+ *
+ * It keeps the runtime directory (host/run_dir.h), answers the heartbeat, collects what the enclave reports, serves the
+ * operator's socket (host/admin.h), starts the gateway beside it when asked to, says READY=1 when the service answers and
+ * WATCHDOG=1 only because it answered again. */
+#ifndef HOST_RUN_H
+#define HOST_RUN_H
+
+#include "host/backend.h"
+
+enum run_ready {
+	RUN_READY_SERVICE,                       /* the service answers a health request */
+	RUN_READY_HEARTBEAT,                     /* init said that it runs: for services that speak something else */
+	RUN_READY_STARTED                        /* the virtual machine runs: for images without our init */
+};
+
+struct run_options {
+	struct backend *backend;                 /* opened; run closes it */
+	const char *self;                        /* path of tee-rex, for the gateway */
+	const char *name;                        /* of the instance; names the runtime directory */
+	const char *listen;                      /* ADDR:PORT of the gateway; NULL: no gateway */
+	enum run_ready ready;
+};
+
+/* Runs until a signal, the operator's stop, or the end of the enclave or the gateway. 0 after an orderly stop, else
+ * -errno and err. Says on standard output when it is ready: one line, "ready: …". */
+int run_enclave(const struct run_options *o, struct err *err);
+
+#endif

@@ -1,0 +1,124 @@
+/* Two locks: BASE itself while directories are made, taken or swept, so that a sweep cannot meet one that is made but not
+ * locked yet; and each instance's own for its life. The kernel releases both with their process, however that ends. */
+#include "host/run_dir.h"
+
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+static const char lock_name[] = "lock";
+
+int run_dir_base(char *buf, size_t cap, struct err *err)
+{
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	int n;
+	if (geteuid() == 0)
+		n = snprintf(buf, cap, "/run/tee-rex");
+	else if (xdg != NULL && xdg[0] == '/')
+		n = snprintf(buf, cap, "%s/tee-rex", xdg);
+	else
+		n = snprintf(buf, cap, "/tmp/tee-rex-%u", (unsigned)geteuid());
+	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the runtime directory below %s", xdg) : 0;
+}
+
+/* Opens the base, made when missing, locked. */
+static int open_base(const char *path, int *ret_fd, struct err *err)
+{
+	struct stat st;
+	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+		return fail(err, errno, "make the directory %s", path);
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return fail(err, errno, "open %s", path);
+	if (st.st_uid != geteuid())
+		return fail(err, 0, "%s belongs to somebody else", path);
+	if (flock(fd, LOCK_EX) != 0)
+		return fail(err, errno, "lock %s", path);
+	*ret_fd = fd_steal(&fd);
+	return 0;
+}
+
+static void empty(int dir)
+{
+	CLEANUP(close_dir) DIR *d = NULL;
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+		if (e->d_name[0] != '.')
+			unlinkat(dir, e->d_name, 0);
+}
+
+/* The instance's lock, or -1: somebody holds it, or it cannot be made. */
+static int take_lock(int dir)
+{
+	CLEANUP(close_fd) int fd = openat(dir, lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
+		return -1;
+	return fd_steal(&fd);
+}
+
+static void sweep(int base)
+{
+	CLEANUP(close_dir) DIR *d = NULL;
+	int fd = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		if (e->d_name[0] == '.')
+			continue;
+		CLEANUP(close_fd) int dir = openat(base, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		CLEANUP(close_fd) int lock = dir < 0 ? -1 : take_lock(dir);
+		if (lock >= 0) {
+			empty(dir);
+			unlinkat(base, e->d_name, AT_REMOVEDIR);
+		}
+	}
+}
+
+int run_dir_open(struct run_dir *d, const char *name, struct err *err)
+{
+	char base_path[RUN_DIR_MAX];
+	CLEANUP(close_fd) int base = -1;
+	*d = RUN_DIR_NONE;
+	int ret = run_dir_base(base_path, sizeof base_path, err);
+	if (ret == 0)
+		ret = open_base(base_path, &base, err);
+	if (ret < 0)
+		return ret;
+	sweep(base);
+	int n = snprintf(d->path, sizeof d->path, "%s/%s", base_path, name);
+	if (n < 0 || (size_t)n >= sizeof d->path)
+		return fail(err, ENAMETOOLONG, "the runtime directory of \"%.40s\" below %s; give a shorter --name", name, base_path);
+	if (mkdirat(base, name, 0711) != 0 && errno != EEXIST)
+		return fail(err, errno, "make the directory %s", d->path);
+	CLEANUP(close_fd) int dir = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return fail(err, errno, "open %s", d->path);
+	d->lock = take_lock(dir);
+	if (d->lock < 0) {
+		fail(err, EWOULDBLOCK, "an instance named \"%s\" runs already (%s is locked); give another --name", name, d->path);
+		return -EWOULDBLOCK;
+	}
+	return dprintf(d->lock, "%d\n", (int)getpid()) < 0 ? fail(err, errno, "write %s/%s", d->path, lock_name) : 0;
+}
+
+void run_dir_close(struct run_dir *d)
+{
+	if (d->lock < 0)
+		return;
+	CLEANUP(close_fd) int dir = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0)
+		empty(dir);
+	rmdir(d->path);
+	close_fd(&d->lock);
+}
+
+bool run_dir_alive(const char *path)
+{
+	char lock[RUN_DIR_MAX + sizeof lock_name + 1];
+	snprintf(lock, sizeof lock, "%s/%s", path, lock_name);
+	CLEANUP(close_fd) int fd = open(lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
