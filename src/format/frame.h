@@ -34,8 +34,10 @@ enum {
 	FRAME_VERSIONS_MAX = 16,                 /* loaded prover versions */
 };
 
-/* Ports of the protocol family, the one place that names them. */
-enum { PORT_HEARTBEAT = 9000, PORT_CONTROL = 9001, PORT_SERVICE = 9002 };
+/* Ports of the protocol family, the one place that names them. The first two are the parent's, the others the enclave's. On
+ * the last the parent says one thing: connecting and sending SHUTDOWN_BYTE asks init for an orderly end. */
+enum { PORT_HEARTBEAT = 9000, PORT_CONTROL = 9001, PORT_SERVICE = 9002, PORT_SHUTDOWN = 9003 };
+enum { HEARTBEAT_BYTE = 0xb7, SHUTDOWN_BYTE = 'S' };
 
 enum frame_kind { FRAME_REQUEST = 1, FRAME_DATA, FRAME_END, FRAME_REPLY, FRAME_EVENT, FRAME_ERROR };
 
