@@ -1,12 +1,11 @@
 #include "host/backend.h"
 
 #include "base/log.h"
+#include "format/frame.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { PORT_SHUTDOWN = 9003 };
 
 int backend_accept(struct backend *b, int listener, int *ret_fd, struct err *err)
 {
@@ -22,8 +21,9 @@ int backend_accept(struct backend *b, int listener, int *ret_fd, struct err *err
 static void on_connected(struct watch *w, uint32_t events)
 {
 	struct shutdown_call *c = CONTAINER_OF(w, struct shutdown_call, watch);
+	const uint8_t ask = SHUTDOWN_BYTE;
 	/* the connection stays open: init ends it with everything else */
-	if (!(events & EPOLLOUT) || send(w->fd, "S", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
+	if (!(events & EPOLLOUT) || send(w->fd, &ask, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
 		loop_set(c->loop, w, EPOLLET);
 }
 

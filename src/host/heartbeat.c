@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "format/frame.h"
 
 #include <sys/socket.h>
 

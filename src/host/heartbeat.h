@@ -5,7 +5,7 @@
 
 #include "host/backend.h"
 
-enum { HEARTBEAT_BYTE = 0xB7, HEARTBEAT_CONNECTIONS = 4, HEARTBEAT_MS = 5000 };
+enum { HEARTBEAT_CONNECTIONS = 4, HEARTBEAT_MS = 5000 };
 
 struct heartbeat {
 	struct backend *b;
