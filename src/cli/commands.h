@@ -4,6 +4,7 @@
 #define CLI_COMMANDS_H
 
 int attest_main(int argc, char **argv);
+int config_main(int argc, char **argv);
 int describe_main(int argc, char **argv);
 int eif_main(int argc, char **argv);
 int extract_main(int argc, char **argv);

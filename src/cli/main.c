@@ -13,6 +13,7 @@ static const struct command {
 } commands[] = {
 	{ "run", run_main, "start an enclave and stay with it" },
 	{ "gateway", gateway_main, "serve the public HTTP API in front of an enclave" },
+	{ "config", config_main, "check, show and explain the configuration of instances" },
 	{ "upload", upload_main, "load a prover version into a running enclave" },
 	{ "attest", attest_main, "fetch an attestation document with a fresh nonce and verify it" },
 	{ "verify", verify_main, "verify an attestation document offline" },

@@ -784,7 +784,7 @@ def test_access_log(gateway):
 @pytest.mark.parametrize("options,why", [
     (["--listen", "127.0.0.1:0"], "both --listen and --enclave"), (["--enclave", "unix:x"], "both"),
     (["--listen", "x", "--enclave", "unix:x"], None), (["--body-max-mib", "0"], "between 1 and"),
-    (["--enclve", "x"], "did you mean --enclave"), (["stray"], "unexpected argument")])
+    (["--enclve", "x"], "did you mean --enclave"), (["stray"], "no instance \"stray\""), (["./stray", "more"], "unexpected argument")])
 def test_usage(build, short_dir, options, why):
     p = Program([build / "tee-rex", "gateway", *options], short_dir)
     status = p.process.wait(10)
