@@ -28,7 +28,7 @@ HARDEN := -O2 -fPIE -fstack-protector-strong -fstack-clash-protection -D_FORTIFY
 LINK := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--gc-sections,--as-needed
 SANITIZE := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CRYPTO_LIBS := -lcrypto
-HOST_LIBS := -lmicrohttpd -lcurl -ljansson -lyaml -lzstd -llz4 -lz
+HOST_LIBS := -lcurl -ljansson -lyaml -lzstd -llz4 -lz
 
 comma := ,
 sources = $(wildcard src/$(1)/*.c src/$(1)/*/*.c)

@@ -115,14 +115,14 @@ bool address_in(const struct client_address *a, const struct address_ranges *ran
 
 /* --- X-Forwarded-For --------------------------------------------------------------------------------- */
 
-void forwarded_add(struct forwarded *f, const char *line)
+void forwarded_add(struct forwarded *f, struct bytes line)
 {
 	if (f->n == FORWARDED_LINES_MAX)
 		memmove(&f->line[0], &f->line[1], --f->n * sizeof f->line[0]);
 	f->line[f->n++] = line;
 }
 
-static struct bytes trimmed(const char *from, const char *to)
+static struct bytes trimmed(const uint8_t *from, const uint8_t *to)
 {
 	while (from < to && (*from == ' ' || *from == '\t'))
 		from++;
@@ -136,7 +136,7 @@ struct client_address address_forwarded(const struct client_address *peer, const
 {
 	struct client_address at = *peer;
 	for (size_t i = f->n; i > 0; i--) {
-		const char *line = f->line[i - 1], *end = line + strlen(line), *from;
+		const uint8_t *line = f->line[i - 1].p, *end = line + f->line[i - 1].n, *from;
 		for (;; end = from - 1) {
 			if (!address_in(&at, trusted))
 				return at;

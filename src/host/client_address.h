@@ -26,7 +26,7 @@ enum { CLIENT_ADDRESS_TEXT_MAX = INET6_ADDRSTRLEN, FORWARDED_LINES_MAX = 8 };
 
 /* The values of X-Forwarded-For, last one last. When there are more of them the first ones are forgotten:
  * only what the nearest proxies appended matters. */
-struct forwarded { const char *line[FORWARDED_LINES_MAX]; size_t n; };   /* borrowed */
+struct forwarded { struct bytes line[FORWARDED_LINES_MAX]; size_t n; };   /* borrowed */
 
 /* Each text is ADDR, ADDR/BITS or the word "unix". -EINVAL and a sentence that names the option. */
 int address_ranges_parse(const struct option_list *texts, const char *option, struct address_ranges *ret, struct err *err);
@@ -39,7 +39,7 @@ struct client_address address_of_peer(const struct sockaddr_storage *peer);
 /* Into buf, of CLIENT_ADDRESS_TEXT_MAX bytes; returns it. */
 char *address_text(const struct client_address *a, char *buf);
 
-void forwarded_add(struct forwarded *f, const char *line);
+void forwarded_add(struct forwarded *f, struct bytes line);
 /* The right-most hop that is not trusted, when the peer is; the peer itself otherwise. A hop that is no
  * address ends the walk at the proxy that reported it; where all are trusted it is the first of them. */
 struct client_address address_forwarded(const struct client_address *peer, const struct forwarded *f,

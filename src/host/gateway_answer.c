@@ -5,16 +5,13 @@
 
 #include "base/text.h"
 
-#include <microhttpd.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include "host/http_server.h"
+
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <time.h>
 
 enum {
 	ERROR_BODY_MAX = 6 * (FRAME_ID_MAX + 2 * FRAME_MESSAGE_MAX) + 1024,  /* a byte escapes to at most six */
-	HEADERS_MAX = 14, HEADER_VALUE_MAX = 96, RAW_HEAD_MAX = 2048,
+	FIELDS_MAX = 1536,
 	RETRY_AFTER_S = 5
 };
 
@@ -141,108 +138,40 @@ void answer_nothing(struct answer *a)
 	*a = (struct answer){ .status = 204, .code = OUTCOME_OK };
 }
 
-/* --- headers ------------------------------------------------------------------------------------- */
+/* --- header fields ------------------------------------------------------------------------------- */
 
-struct header { const char *name; char value[HEADER_VALUE_MAX]; };
-struct headers { struct header h[HEADERS_MAX]; size_t n; };
-
-__attribute__((format(printf, 3, 4)))
-static void add(struct headers *hs, const char *name, const char *fmt, ...)
+static void put_fields(struct writer *w, const struct answer *a, const char *id)
 {
-	if (hs->n == HEADERS_MAX)
-		return;
-	struct header *h = &hs->h[hs->n++];
-	h->name = name;
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(h->value, sizeof h->value, fmt, ap);
-	va_end(ap);
-}
-
-static void collect_headers(const struct answer *a, const char *id, struct headers *hs)
-{
-	hs->n = 0;
 	if (a->type == NULL)
-		add(hs, "Access-Control-Allow-Origin", "*");
-	add(hs, "Access-Control-Expose-Headers", "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms");
-	add(hs, "X-Request-Id", "%s", id);
+		put_str(w, "Access-Control-Allow-Origin: *\r\n");
+	put_str(w, "Access-Control-Expose-Headers: X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms\r\nX-Request-Id: ");
+	put_str(w, id);
 	if (a->status == 204) {
-		add(hs, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-		add(hs, "Access-Control-Allow-Headers", "Content-Type, X-Request-Id, X-Aztec-Version");
-		add(hs, "Access-Control-Max-Age", "86400");
+		put_str(w, "\r\nAccess-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
+		           "Access-Control-Allow-Headers: Content-Type, X-Request-Id, X-Aztec-Version\r\n"
+		           "Access-Control-Max-Age: 86400\r\n");
 	} else {
-		add(hs, "Content-Type", "%s", a->type != NULL ? a->type : a->problem ? "application/problem+json" : "application/json");
-		add(hs, "X-Content-Type-Options", "nosniff");
+		put_str(w, "\r\nContent-Type: ");
+		put_str(w, a->type != NULL ? a->type : a->problem ? "application/problem+json" : "application/json");
+		put_str(w, "\r\nX-Content-Type-Options: nosniff\r\n");
 	}
 	if (a->no_store)
-		add(hs, "Cache-Control", "no-store");
+		put_str(w, "Cache-Control: no-store\r\n");
 	if (a->allow != NULL)
-		add(hs, "Allow", "%s", a->allow);
+		put_fmt(w, "Allow: %s\r\n", a->allow);
 	if (a->retry_after_s > 0)
-		add(hs, "Retry-After", "%u", a->retry_after_s);
-	if (a->timed) {
-		add(hs, "x-prove-duration-ms", "%llu", (unsigned long long)a->prove_ms);
-		add(hs, "x-decrypt-duration-ms", "%llu", (unsigned long long)a->decrypt_ms);
-	}
-	if (a->close)
-		add(hs, "Connection", "close");
+		put_fmt(w, "Retry-After: %u\r\n", a->retry_after_s);
+	if (a->timed)
+		put_fmt(w, "x-prove-duration-ms: %llu\r\nx-decrypt-duration-ms: %llu\r\n", (unsigned long long)a->prove_ms,
+		        (unsigned long long)a->decrypt_ms);
 }
 
-static void on_text_sent(void *t) { answer_text_drop(t); }
-
-/* a's body passes to the response. NULL: there is none, and a keeps its body. */
-static struct MHD_Response *make_response(struct answer *a)
+void answer_send(const struct answer *a, struct http_conn *to, const char *id)
 {
-	struct MHD_Response *r;
-	if (a->shared != NULL)
-		r = MHD_create_response_from_buffer_with_free_callback_cls(a->shared->n, a->shared->p, on_text_sent, a->shared);
-	else
-		r = MHD_create_response_from_buffer(a->body_n, a->body,
-			a->body == NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
-	if (r != NULL) {
-		a->body = NULL;
-		a->shared = NULL;
-	}
-	return r;
-}
-
-bool answer_queue(struct answer *a, struct MHD_Connection *to, const char *id)
-{
-	struct headers hs;
-	collect_headers(a, id, &hs);
-	struct MHD_Response *r = make_response(a);
-	if (r == NULL)
-		return false;
-	bool ok = true;
-	for (size_t i = 0; i < hs.n; i++)
-		ok = MHD_add_response_header(r, hs.h[i].name, hs.h[i].value) == MHD_YES && ok;
-	ok = ok && MHD_queue_response(to, a->status, r) == MHD_YES;
-	MHD_destroy_response(r);
-	return ok;
-}
-
-bool answer_send_raw(const struct answer *a, int fd, const char *id)
-{
-	struct headers hs;
-	struct answer closing = *a;
-	closing.close = true;
-	collect_headers(&closing, id, &hs);
-	size_t cap = RAW_HEAD_MAX + a->body_n;
-	uint8_t *text = malloc(cap);
-	if (text == NULL)
-		return false;
-	struct writer w = writer_of(text, cap);
-	char date[40];
-	time_t now = time(NULL);
-	struct tm tm;
-	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-	put_fmt(&w, "HTTP/1.1 %u %s\r\nDate: %s\r\n", a->status, MHD_get_reason_phrase_for(a->status), date);
-	for (size_t i = 0; i < hs.n; i++)
-		put_fmt(&w, "%s: %s\r\n", hs.h[i].name, hs.h[i].value);
-	put_fmt(&w, "Content-Length: %zu\r\n\r\n", a->body_n);
-	put_bytes(&w, bytes_of(a->shared != NULL ? (const char *)a->shared->p : a->body, a->body_n));
-	struct bytes whole = writer_bytes(&w);
-	bool ok = whole.n > 0 && send(fd, whole.p, whole.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)whole.n;
-	free(text);
-	return ok;
+	uint8_t fields[FIELDS_MAX];
+	struct writer w = writer_of(fields, sizeof fields);
+	put_fields(&w, a, id);
+	const struct http_answer out = { .status = a->status, .fields = writer_bytes(&w), .close = a->close,
+		.body = bytes_of(a->shared != NULL ? (const void *)a->shared->p : a->body, a->body_n) };
+	http_answer(to, &out);
 }

@@ -1,5 +1,4 @@
-/* What the gateway answers: status, JSON body, headers. Built once, sent either through libmicrohttpd or,
- * when the request's body is still coming, straight to the socket. */
+/* What the gateway answers: status, JSON body, headers. */
 #ifndef HOST_GATEWAY_ANSWER_H
 #define HOST_GATEWAY_ANSWER_H
 
@@ -7,7 +6,7 @@
 
 #include <stdbool.h>
 
-struct MHD_Connection;
+struct http_conn;
 
 /* A body that many answers share; its bytes are behind it. */
 struct answer_text { unsigned refs; size_t n, cap; uint8_t p[]; };
@@ -57,11 +56,8 @@ void answer_shared(struct answer *a, struct answer_text *t);
 void answer_nothing(struct answer *a);
 void answer_release(struct answer *a);
 
-/* Hands a to libmicrohttpd, body and all. False: it would not take it. */
-bool answer_queue(struct answer *a, struct MHD_Connection *to, const char *id);
-/* Writes a to a socket as a whole HTTP/1.1 response that closes the connection. False when the socket
- * did not take all of it at once. */
-bool answer_send_raw(const struct answer *a, int fd, const char *id);
+/* Sends a; its body must stay until the exchange has ended. */
+void answer_send(const struct answer *a, struct http_conn *to, const char *id);
 
 /* Numbers as outsiders may read them: how long and how much a witness needed says something about it. */
 uint64_t rounded_ms(uint64_t ms);                /* up to the next 10 ms */

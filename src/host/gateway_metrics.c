@@ -12,7 +12,7 @@ enum { OWN_TEXT_MAX = 64 << 10, ENCLAVE_TEXT_MAX = METRICS_LINES_MAX * (METRICS_
 
 static const char *const routes[ROUTE_COUNT] = { "other", "attestation", "prove", "encryption-public-key", "health", "metrics" };
 /* 0: no whole answer went out. */
-static const unsigned statuses[] = { 0, 200, 204, 400, 403, 404, 405, 408, 409, 413, 414, 422, 429, 500, 502, 503, 504 };
+static const unsigned statuses[] = { 0, 200, 204, 400, 403, 404, 405, 408, 409, 413, 414, 422, 429, 431, 500, 502, 503, 504, 505 };
 _Static_assert(sizeof statuses / sizeof statuses[0] <= GATEWAY_STATUSES_MAX, "every status has a counter");
 static const struct { uint64_t ms; const char *le; } buckets[GATEWAY_BUCKETS] = {
 	{ 10, "0.01" }, { 100, "0.1" }, { 1000, "1.0" }, { 10000, "10.0" }, { 60000, "60.0" }, { 300000, "300.0" },
@@ -92,7 +92,7 @@ void metrics_answer(struct request *r, const struct frame_reply *p)
 	put_one(&w, "rate_limited_requests", true, g->rate_limited);
 	put_one(&w, "enclave_lines_dropped", true, g->counters.lines_dropped);
 	put_one(&w, "enclave_up", false, p != NULL);
-	put_one(&w, "connections", false, g->client_count);
+	put_one(&w, "connections", false, g->api.server.count);
 	put_one(&w, "proves", false, g->proves);
 	put_one(&w, "uptime_seconds", false, (uint64_t)(clock_monotonic_ms() - g->started_ms) / 1000);
 	put_str(&w, "# EOF\n");

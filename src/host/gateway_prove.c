@@ -87,7 +87,7 @@ static void on_end(struct frame_client *c, const struct frame_client_result *res
 
 static void on_room(struct frame_client *c)
 {
-	request_resume(CONTAINER_OF(c, struct request, upstream));
+	http_resume(CONTAINER_OF(c, struct request, upstream)->conn);
 }
 
 void prove_start(struct request *r)
@@ -98,7 +98,7 @@ void prove_start(struct request *r)
 		refuse_size(r);
 		return;
 	}
-	if (r->body_done) {
+	if (r->content_length == 0) {
 		refuse_body(r, PROVE_BODY_TRUNCATED);
 		return;
 	}
@@ -135,10 +135,8 @@ size_t prove_feed(struct request *r, struct bytes text)
 	for (size_t at = 0; at < text.n;) {
 		uint8_t *to;
 		size_t room = frame_client_room(&r->upstream, &to), got;
-		if (room == 0) {
-			request_suspend(r);
+		if (room == 0)
 			return at;
-		}
 		/* as much text as cannot decode to more than the room */
 		size_t n = (room - 3) / 3 * 4;
 		n = n < text.n - at ? n : text.n - at;

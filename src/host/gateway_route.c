@@ -1,122 +1,82 @@
-/* Everything that is decided from a request's head alone: its id, whether its length is beyond doubt,
- * which route it names. The target is judged as it was sent, not as libmicrohttpd unescapes it, so no
- * spelling of a path reaches a route but the one. A length that two programs could read differently
- * (RFC 9112 section 6.3) is refused, because libmicrohttpd takes the first of several and prefers
- * Transfer-Encoding silently. */
+/* Everything that is decided from a request's head alone: its id, who it is from, which route it names. The
+ * target is judged as it was sent, not unescaped, so no spelling of a path reaches a route but the one. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "host/gateway_server.h"
 
-#include <errno.h>
-#include <microhttpd.h>
+#include <stdio.h>
 #include <strings.h>
 #include <sys/random.h>
 
 /* --- header fields ---------------------------------------------------------------------------------- */
 
 struct head {
-	struct request *r;
-	unsigned lengths, encodings, versions, ids;
-	bool chunked;                    /* the one Transfer-Encoding is exactly that */
-	bool bad_name;
-	bool bad_length, bad_version;
+	unsigned versions;
+	bool bad_version;
 	struct forwarded forwarded;
 };
 
-static bool token_char(uint8_t c)
+static bool id_valid(struct bytes id)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static bool token(const char *s)
-{
-	if (*s == '\0')
+	if (id.n == 0 || id.n > FRAME_ID_MAX)
 		return false;
-	for (; *s != '\0'; s++)
-		if (!token_char((uint8_t)*s))
+	for (size_t i = 0; i < id.n; i++)
+		if (id.p[i] <= ' ' || id.p[i] > '~')
 			return false;
 	return true;
-}
-
-static bool id_valid(const char *id)
-{
-	size_t n = strlen(id);
-	if (n == 0 || n > FRAME_ID_MAX)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (id[i] <= ' ' || id[i] > '~')
-			return false;
-	return true;
-}
-
-/* A field that libmicrohttpd 0.9.75 read across a folded line: it puts the second line behind the name. */
-static bool folded(const char *name)
-{
-	static const char *const lengths[] = { "Content-Length", "Transfer-Encoding" };
-	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-		size_t n = strlen(lengths[i]);
-		if (strncasecmp(name, lengths[i], n) == 0 && name[n] != '\0')
-			return true;
-	}
-	return false;
 }
 
 /* True when an Accept field (RFC 9110 section 12.5.1) names application/problem+json itself, with a weight
  * that is not zero: a client that takes anything gets what it always got. */
-static bool accepts_problem(const char *value)
+static bool accepts_problem(struct bytes value)
 {
 	static const char type[] = "application/problem+json";
-	for (;;) {
-		value += strspn(value, " \t,");
-		size_t n = strcspn(value, ",");
+	char text[1024];
+	if (!bytes_to_cstr(value, text, sizeof text))
+		return false;            /* nobody's Accept is that long */
+	for (const char *p = text;;) {
+		p += strspn(p, " \t,");
+		size_t n = strcspn(p, ",");
 		if (n == 0)
 			return false;
-		if (n >= sizeof type - 1 && strncasecmp(value, type, sizeof type - 1) == 0) {
-			const char *p = value + sizeof type - 1, *end = value + n;
-			p += strspn(p, " \t");
-			bool whole = p == end || *p == ';', zero = false;
-			for (; p < end && *p == ';'; p += strcspn(p, ";,")) {
-				p += 1 + strspn(p + 1, " \t");
-				zero = zero || (strncasecmp(p, "q=0", 3) == 0 && strspn(p + 3, ".0") == strcspn(p + 3, " \t;,"));
+		if (n >= sizeof type - 1 && strncasecmp(p, type, sizeof type - 1) == 0) {
+			const char *q = p + sizeof type - 1, *end = p + n;
+			q += strspn(q, " \t");
+			bool whole = q == end || *q == ';', zero = false;
+			for (; q < end && *q == ';'; q += strcspn(q, ";,")) {
+				q += 1 + strspn(q + 1, " \t");
+				zero = zero || (strncasecmp(q, "q=0", 3) == 0 && strspn(q + 3, ".0") == strcspn(q + 3, " \t;,"));
 			}
 			if (whole)
 				return !zero;
 		}
-		value += n;
+		p += n;
 	}
 }
 
-static enum MHD_Result on_field(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+static void read_field(struct request *r, const struct http1_field *f, struct head *h)
 {
-	struct head *h = arg;
-	struct request *r = h->r;
-	(void)kind;
-	value = value == NULL ? "" : value;
-	if (!token(name) || folded(name))
-		h->bad_name = true;
-	if (strcasecmp(name, "Content-Length") == 0) {
-		h->lengths++;
-		h->bad_length = h->bad_length || !text_to_u64(bytes_str(value), UINT64_MAX - 1, &r->content_length);
-	} else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-		h->encodings++;
-		h->chunked = strcasecmp(value, "chunked") == 0;
-	} else if (strcasecmp(name, "Expect") == 0) {
-		r->expect = strcasecmp(value, "100-continue") == 0;
-	} else if (strcasecmp(name, "X-Aztec-Version") == 0) {
+	switch (f->name.n) {             /* most fields are none of ours, and most of those differ in length */
+	case 6:
+		if (http1_equal(f->name, "Accept"))
+			r->accepts_problem = r->accepts_problem || accepts_problem(f->value);
+		break;
+	case 12:
+		if (http1_equal(f->name, "X-Request-Id") && r->id[0] == '\0' && id_valid(f->value))
+			bytes_to_cstr(f->value, r->id, sizeof r->id);
+		break;
+	case 15:
+		if (http1_equal(f->name, "X-Forwarded-For"))
+			forwarded_add(&h->forwarded, f->value);
+		if (!http1_equal(f->name, "X-Aztec-Version"))
+			break;
 		h->versions++;
-		if (version_name_valid(bytes_str(value)))
-			bytes_to_cstr(bytes_str(value), r->version, sizeof r->version);
+		if (version_name_valid(f->value))
+			bytes_to_cstr(f->value, r->version, sizeof r->version);
 		else
 			h->bad_version = true;
-	} else if (strcasecmp(name, "Accept") == 0) {
-		r->accepts_problem = r->accepts_problem || accepts_problem(value);
-	} else if (strcasecmp(name, "X-Forwarded-For") == 0) {
-		forwarded_add(&h->forwarded, value);
-	} else if (strcasecmp(name, "X-Request-Id") == 0 && h->ids++ == 0 && id_valid(value)) {
-		bytes_to_cstr(bytes_str(value), r->id, sizeof r->id);
+		break;
 	}
-	return MHD_YES;
 }
 
 static void make_id(char id[FRAME_ID_MAX + 1])
@@ -127,31 +87,44 @@ static void make_id(char id[FRAME_ID_MAX + 1])
 	hex_encode(BYTES_ARRAY(random), id);
 }
 
-/* False when r was answered. */
-static bool read_fields(struct request *r, const char *version)
+static void refuse_head(struct request *r, enum http1_result why)
 {
-	struct head h = { .r = r };
-	MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_field, &h);
-	r->from = address_forwarded(&r->client->peer, &h.forwarded, &r->g->trusted_proxies);
+	switch (why) {
+	case HTTP1_BAD_VERSION:
+		request_fail(r, 505, OUTCOME_BAD_REQUEST, "HTTP version not supported");
+		break;
+	case HTTP1_BAD_LENGTH:
+		request_fail(r, 0, OUTCOME_BAD_REQUEST, "Malformed request: its length is ambiguous");
+		break;
+	case HTTP1_TOO_LONG:
+		request_fail(r, 431, OUTCOME_BAD_REQUEST, "Request headers too large");
+		break;
+	case HTTP1_SLOW:
+		request_fail(r, 408, OUTCOME_TIMED_OUT, "The request headers did not arrive in time");
+		break;
+	default:
+		request_fail(r, 0, OUTCOME_BAD_REQUEST, why == HTTP1_BAD_FIELD ? "Malformed request headers" : "Malformed request");
+		break;
+	}
+}
+
+/* False when r was answered. */
+static bool read_fields(struct request *r, const struct http1_head *head, enum http1_result why)
+{
+	struct head h = { 0 };
+	for (size_t i = 0; i < head->field_n; i++)
+		read_field(r, &head->field[i], &h);
+	r->from = address_forwarded(&r->from, &h.forwarded, &r->g->trusted_proxies);
 	if (r->id[0] == '\0')
 		make_id(r->id);
-	bool old = strcmp(version, "HTTP/1.1") != 0;
-	if (h.bad_name || h.bad_length || h.lengths > 1 || h.encodings > 1 || (h.lengths > 0 && h.encodings > 0) ||
-	    (h.encodings == 1 && (!h.chunked || old))) {
-		r->answer_first = true;  /* where the body ends nobody can say, so it is not read */
-		answer_error(&r->answer, 0, OUTCOME_BAD_REQUEST, "Malformed request: its length is ambiguous", r->id, NULL);
-		r->answer.close = true;
-		request_answer(r);
-		return false;
-	}
-	if (h.encodings == 1)
-		r->content_length = UINT64_MAX;
-	r->body_done = r->content_length == 0;
-	if (h.versions > 1 || h.bad_version) {
+	r->content_length = head->length;
+	if (why != HTTP1_OK)
+		refuse_head(r, why);
+	else if (h.versions > 1 || h.bad_version)
 		request_fail(r, 0, OUTCOME_BAD_REQUEST, "Invalid x-aztec-version");
-		return false;
-	}
-	return true;
+	else
+		return true;
+	return false;
 }
 
 /* --- query strings ------------------------------------------------------------------------------------- */
@@ -224,11 +197,11 @@ static const struct route {
 	{ "/metrics", "GET", "GET, HEAD, OPTIONS", get_metrics, ROUTE_METRICS },
 };
 
-static const char *known_method(const char *method)
+static const char *known_method(struct bytes method)
 {
 	static const char *const known[] = { "GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH" };
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-		if (strcmp(method, known[i]) == 0)
+		if (bytes_equal(method, bytes_str(known[i])))
 			return known[i];
 	return "other";
 }
@@ -262,14 +235,17 @@ static bool method_fits(const struct route *route, const char *method)
 	       (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
 }
 
-void request_begin(struct request *r, const char *method, const char *version)
+void request_begin(struct request *r, const struct http1_head *h, enum http1_result why)
 {
 	const char *query;
-	r->method = known_method(method);
-	if (!read_fields(r, version))
+	r->method = known_method(h->method);
+	size_t shown = h->target.n < GATEWAY_TARGET_MAX ? h->target.n : (size_t)GATEWAY_TARGET_MAX;
+	if (shown > 0)
+		memcpy(r->target, h->target.p, shown);
+	if (!read_fields(r, h, why))
 		return;
-	if (r->target_too_long) {
-		request_fail(r, MHD_HTTP_URI_TOO_LONG, OUTCOME_BAD_REQUEST, "Request target too long");
+	if (h->target.n > GATEWAY_TARGET_MAX) {
+		request_fail(r, 414, OUTCOME_BAD_REQUEST, "Request target too long");
 		return;
 	}
 	if (strcmp(r->method, "OPTIONS") == 0) {
@@ -278,19 +254,19 @@ void request_begin(struct request *r, const char *method, const char *version)
 		return;
 	}
 	const char *path = split_target(r->target, &query);
-	const struct route *route = find_route(path, r->client->http->metrics);
+	const struct route *route = find_route(path, r->front->metrics);
 	if (route == NULL) {
-		request_fail(r, MHD_HTTP_NOT_FOUND, OUTCOME_BAD_REQUEST, "Not found");
+		request_fail(r, 404, OUTCOME_BAD_REQUEST, "Not found");
 		return;
 	}
 	r->route = route->id;
 	if (!method_fits(route, r->method)) {
-		answer_error(&r->answer, MHD_HTTP_METHOD_NOT_ALLOWED, OUTCOME_BAD_REQUEST, "Method not allowed", r->id, NULL);
+		answer_error(&r->answer, 405, OUTCOME_BAD_REQUEST, "Method not allowed", r->id, NULL);
 		r->answer.allow = route->allow;
 		request_answer(r);
 		return;
 	}
-	if (!r->body_done && strcmp(route->method, "GET") == 0) {
+	if (r->content_length != 0 && strcmp(route->method, "GET") == 0) {
 		request_fail(r, 0, OUTCOME_BAD_REQUEST, "This request takes no body");
 		return;
 	}

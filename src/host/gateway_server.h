@@ -1,9 +1,8 @@
-/* What the gateway's rooms share: the server, its connections and their requests. One thread, one loop;
- * libmicrohttpd's own epoll descriptor is one of the things the loop waits for.
+/* What the gateway's rooms share: its servers and their requests. One thread, one loop.
  *
  *     gateway.c          start, loop, signals, drain
  *     gateway_listen.c   sockets by their text
- *     gateway_request.c  the life of connections and requests; answers that cannot wait for the body
+ *     gateway_request.c  the life of requests, between http_server.h and the rooms below
  *     gateway_route.c    from a request's head to what is to be done
  *     gateway_query.c    the questions: attestation, key, health
  *     gateway_attestation.c  the attestation that many may share
@@ -12,14 +11,9 @@
  *     gateway_answer.c   status, JSON, headers
  *     gateway_log.c      the access log
  *
- * A request is in one of these states; libmicrohttpd calls us while one reads, and is suspended while
- * one waits:
+ * A request ends in one answer, whatever state it is in then:
  *
- *     NEW ──> READING ──> WAITING ──> ANSWERED ──> (queued, sent, completed)
- *      │         │  └───────────────────┐ ▲
- *      │         └──> REFUSED           └─┤      READING ends in ANSWERED when the rest of the body is
- *      └──────────────────────────────────┘      short, else in REFUSED: the answer went out at once and
- *                                                 what still comes is thrown away until the client sees it */
+ *     NEW ──> READING (its body) ──> WAITING (for the enclave) ──> ANSWERED */
 #ifndef HOST_GATEWAY_SERVER_H
 #define HOST_GATEWAY_SERVER_H
 
@@ -29,68 +23,42 @@
 #include "host/frame_client.h"
 #include "host/gateway.h"
 #include "host/gateway_answer.h"
+#include "host/gateway_listen.h"
+#include "host/http_server.h"
 #include "host/rate_limit.h"
-
-#include <sys/queue.h>
-
-struct MHD_Connection;
-struct MHD_Daemon;
-struct request;
 
 enum {
 	GATEWAY_TARGET_MAX = 512,        /* bytes of a request target that are looked at; longer: 414 */
 	GATEWAY_IDLE_S = 30,             /* without a byte moving, in any stage that waits for the client */
 	GATEWAY_REPLY_S = 120,           /* for a whole response to be read */
-	GATEWAY_LINGER_S = 5,            /* for a refused client to read its answer */
-	GATEWAY_HELD_MAX = 64 << 10,     /* rest of a body that is read before an early answer */
+	GATEWAY_LINGER_S = 5,            /* for a client to read the last answer on its connection */
+	GATEWAY_INPUT_MAX = 64 << 20,    /* bytes of heads and bodies kept between two reads, in all connections */
 	GATEWAY_QUERIES_MAX = 16,        /* exchanges for questions at once; more of them wait */
 	GATEWAY_QUERY_MS = 10 * 1000     /* for one question; and at most as long again in line */
 };
 
-enum client_stage { STAGE_HEADERS, STAGE_BODY, STAGE_WAIT, STAGE_REPLY, STAGE_LINGER };
-
-/* One listening socket and the libmicrohttpd that serves it. */
-struct http {
+/* One listening socket and those who connect there. */
+struct front {
 	struct gateway *g;
 	bool metrics;                    /* the operator's: /metrics and nothing else */
-	unsigned connections_max, per_address_max;
-	struct MHD_Daemon *daemon;
-	struct watch watch;
-	struct timer timer;
-	bool run_again;                  /* libmicrohttpd has something to do that it does not know of */
+	struct http_server server;
 };
 
-struct client {                          /* one HTTP connection */
-	struct gateway *g;
-	struct http *http;
-	int fd;                          /* libmicrohttpd's */
-	struct watch leaving;            /* tells when the client closes its side */
-	bool left;
-	struct client_address peer;
-	enum client_stage stage;
-	int64_t deadline_ms;             /* monotonic; of the stage */
-	struct request *request;         /* the one under way, or NULL */
-	LIST_ENTRY(client) link;
-};
-
-enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED, REQ_REFUSED };
+enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED };
 enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH, QUERY_METRICS };
 enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_COUNT };
 
 struct request {
 	struct gateway *g;
-	struct client *client;
-	struct MHD_Connection *connection;
+	struct front *front;
+	struct http_conn *conn;
+	LIST_ENTRY(request) link;        /* in gateway.requests */
 	struct client_address from;      /* the peer, or whom a trusted proxy names */
 	enum request_state state;
-	bool suspended, gone;            /* gone: it ended because the client left, or broke off */
-	bool body_done;                  /* no more of it will come */
+	bool gone;                       /* it ended because the client left, or broke off */
 	bool accepts_problem;            /* application/problem+json */
-	bool expect;                     /* it waits for "100 Continue" before it sends its body */
-	bool answer_first;               /* the answer goes before the body, and the connection ends with it */
 
 	char target[GATEWAY_TARGET_MAX + 1];     /* as sent */
-	bool target_too_long;
 	const char *method;              /* static */
 	enum request_route route;
 	char id[FRAME_ID_MAX + 1];
@@ -135,11 +103,11 @@ struct gateway {
 	struct address_ranges trusted_proxies, prove_rate_exempt;
 	struct rate_limit prove_rate;
 	uint64_t rate_limited;           /* requests refused for it */
-	struct http api, metrics;
+	struct front api, metrics;
 	struct watch signals;
-	struct timer sweep, grace;
-	LIST_HEAD(, client) clients;
-	unsigned client_count;
+	struct timer grace;
+	LIST_HEAD(, request) requests;
+	struct { uint8_t text[4096]; size_t n; struct timer timer; } log;
 	unsigned proves, queries;
 	bool running_waiting;
 	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
@@ -151,27 +119,19 @@ struct gateway {
 };
 
 /* --- gateway_request.c --------------------------------------------------------------------------- */
-/* Starts libmicrohttpd on a listening socket, which it takes over, with the callbacks of that file. */
-struct MHD_Daemon *request_serve(struct http *h, int listen_fd);
-/* r->answer is filled: sends it as soon as that can be done, in whatever state r is. */
+extern const struct http_handler gateway_handler;
+/* r->answer is filled: sends it. */
 void request_answer(struct request *r);
 /* Fills r->answer with an error and sends it. */
 void request_fail(struct request *r, unsigned status, enum outcome code, const char *text);
 /* The enclave's exchange of r ended without a reply. */
 void request_fail_upstream(struct request *r, const struct frame_client_result *result);
-/* Stops calls for r until request_resume. */
-void request_suspend(struct request *r);
-void request_resume(struct request *r);
-/* Closes what overstays its stage. */
-void clients_sweep(struct gateway *g);
-/* Ends everything under way, with an answer where one can still be given. */
-void clients_cancel(struct gateway *g);
-/* Closes connections that wait for a next request. */
-void clients_close_idle(struct gateway *g);
+/* Answers everything under way. */
+void requests_cancel(struct gateway *g);
 
 /* --- gateway_route.c ----------------------------------------------------------------------------- */
 /* The head is here: ends in READING, WAITING or with an answer. */
-void request_begin(struct request *r, const char *method, const char *version);
+void request_begin(struct request *r, const struct http1_head *h, enum http1_result why);
 
 /* --- gateway_query.c ----------------------------------------------------------------------------- */
 void query_start(struct request *r, enum query_kind kind);
@@ -195,7 +155,7 @@ void attestation_close(struct gateway *g);
 
 /* --- gateway_prove.c ----------------------------------------------------------------------------- */
 void prove_start(struct request *r);
-/* Takes what it can of the body's text; returns how much that was. Suspends r when that is not all. */
+/* Takes what it can of the body's text; returns how much that was. The rest is for later. */
 size_t prove_feed(struct request *r, struct bytes text);
 void prove_end(struct request *r);
 void prove_forget(struct request *r);
@@ -207,7 +167,9 @@ void metrics_count(const struct request *r);
 void metrics_answer(struct request *r, const struct frame_reply *p);
 
 /* --- gateway_log.c ------------------------------------------------------------------------------- */
+void log_init_access(struct gateway *g);
 /* One JSON line on standard output about a request that is over. */
 void log_access(const struct request *r);
+void log_flush(struct gateway *g);
 
 #endif

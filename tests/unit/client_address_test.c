@@ -103,9 +103,9 @@ static void forwarded_for(void **state)
 		char got[CLIENT_ADDRESS_TEXT_MAX];
 		struct client_address peer = address(cases[i].peer), a;
 		if (cases[i].line1 != NULL)
-			forwarded_add(&f, cases[i].line1);
+			forwarded_add(&f, bytes_str(cases[i].line1));
 		if (cases[i].line2 != NULL)
-			forwarded_add(&f, cases[i].line2);
+			forwarded_add(&f, bytes_str(cases[i].line2));
 		a = address_forwarded(&peer, &f, &trusted);
 		if (strcmp(address_text(&a, got), cases[i].client) != 0)
 			fail_msg("case %zu: %s, not %s", i, got, cases[i].client);
@@ -127,8 +127,8 @@ static void many_lines_keep_the_last(void **state)
 	struct forwarded f = { .n = 0 };
 	char got[CLIENT_ADDRESS_TEXT_MAX];
 	for (int i = 0; i < 100; i++)
-		forwarded_add(&f, "1.1.1.1");
-	forwarded_add(&f, "203.0.113.9");
+		forwarded_add(&f, bytes_str("1.1.1.1"));
+	forwarded_add(&f, bytes_str("203.0.113.9"));
 	a = address_forwarded(&peer, &f, &trusted);
 	assert_string_equal(address_text(&a, got), "203.0.113.9");
 }
