@@ -28,13 +28,14 @@ enum {
 struct prove_args {
 	struct policy_args policy;
 	const char *output, *version;
-	uint64_t timeout_s;
+	uint64_t timeout_s, peak_mib;
 	bool no_nonce, json, quiet;
 };
 
 static const struct option_spec options[] = {
 	{ 'o', "output", OPT_STRING, offsetof(struct prove_args, output), "PROOF", "where the proof goes (- for standard output); required" },
 	{ 0, "version", OPT_STRING, offsetof(struct prove_args, version), "NAME", "prover version; needed when several are loaded" },
+	{ 0, "peak", OPT_U64, offsetof(struct prove_args, peak_mib), "MIB", "memory the job will need: all it may have; starts sooner than one that may need the most" },
 	POLICY_OPTIONS(struct prove_args, policy),
 	{ 0, "no-nonce", OPT_FLAG, offsetof(struct prove_args, no_nonce), NULL, "for hosts that cannot pass a nonce: take a document without" },
 	{ 0, "timeout", OPT_U64, offsetof(struct prove_args, timeout_s), "S", "for sending and proving together (1800)" },
@@ -177,7 +178,9 @@ static int prove_once(struct job *j, struct err *err)
 		set_code(j, "unknown-version");
 		return -EINVAL;
 	}
-	result = sealed_body_open(&j->body, j->input_fd, j->input_size, &j->enclave.key, j->version->sha256, err);
+	struct message_name name = { .names_binary = true, .peak_mib = (uint32_t)j->args->peak_mib };
+	memcpy(name.bb_sha256, j->version->sha256, sizeof name.bb_sha256);
+	result = sealed_body_open(&j->body, j->input_fd, j->input_size, &j->enclave.key, &name, err);
 	if (result < 0)
 		return result;
 	struct http_answer answer = { 0 };
@@ -287,6 +290,10 @@ int prove_main(int argc, char **argv)
 	}
 	if (parsed == OPTIONS_OK && (a.timeout_s == 0 || a.timeout_s > 86400)) {
 		fail(&err, 0, "--timeout wants seconds between 1 and 86400");
+		parsed = OPTIONS_USAGE;
+	}
+	if (parsed == OPTIONS_OK && a.peak_mib > MESSAGE_PEAK_MIB_MAX) {
+		fail(&err, 0, "--peak wants MiB between 1 and %d", MESSAGE_PEAK_MIB_MAX);
 		parsed = OPTIONS_USAGE;
 	}
 	if (parsed != OPTIONS_OK || http_base_parse(positional[0], &job.base, &err) < 0 ||

@@ -13,13 +13,6 @@
 enum { PIECE = 32 << 10 };
 static const char head[] = "{\"data\":\"", tail[] = "\"}";
 
-static struct bytes literal_name(const uint8_t bb_sha256[SHA256_SIZE], char *buf, size_t cap)
-{
-	char hex[2 * SHA256_SIZE + 1];
-	int n = snprintf(buf, cap, "bb-sha256=%s", hex_encode(bytes_of(bb_sha256, SHA256_SIZE), hex));
-	return bytes_of(buf, (size_t)n);
-}
-
 /* --- the size --------------------------------------------------------------------------------------- */
 
 static int count(void *arg, struct bytes piece)
@@ -87,13 +80,15 @@ static int take(void *arg, struct bytes piece)
 }
 
 int sealed_body_open(struct sealed_body *b, int fd, uint64_t input_size, const struct pgp_recipient *to,
-                     const uint8_t bb_sha256[SHA256_SIZE], struct err *err)
+                     const struct message_name *name, struct err *err)
 {
-	char name[96];
+	char text[MESSAGE_NAME_MAX];
+	struct writer w = writer_of(text, sizeof text);
 	struct pgp_encrypt_options o = PGP_ENCRYPT_DEFAULTS;
 	uint64_t message_size;
 	o.length = input_size;
-	o.name = literal_name(bb_sha256, name, sizeof name);
+	message_name_put(&w, name);
+	o.name = writer_bytes(&w);
 	memset(b, 0, sizeof *b);
 	b->fd = fd;
 	b->input_size = input_size;

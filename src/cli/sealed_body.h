@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "crypto/crypto.h"
+#include "format/message_name.h"
 #include "openpgp/encrypt.h"
 
 enum { SEALED_ROOM = 192 << 10 };
@@ -23,10 +24,9 @@ struct sealed_body {                             /* about 350 KiB */
 	struct err why;                          /* after a failed pull */
 };
 
-/* Encrypts to to, with "bb-sha256=<hex>" as the literal's file name: the prover then refuses to run
- * another binary on it. */
+/* Encrypts to to, with name as the literal's file name: what the prover is held to. */
 int sealed_body_open(struct sealed_body *b, int fd, uint64_t input_size, const struct pgp_recipient *to,
-                     const uint8_t bb_sha256[SHA256_SIZE], struct err *err);
+                     const struct message_name *name, struct err *err);
 /* The next bytes of the body, at most cap; 0 at the end; -1 with b->why. */
 long sealed_body_pull(struct sealed_body *b, uint8_t *to, size_t cap);
 /* SHA-256 of the message, once all of it was pulled. */

@@ -301,12 +301,17 @@ static const struct key keys[] = {
 	{ "", "key_keep_s", read_u32, MEMBER(key_keep_s), 1, 604800, false },
 	{ "", "document_cache_s", read_u32, MEMBER(document_cache_s), 0, 60, false },
 	{ "", "payload_max_mib", read_u32, MEMBER(payload_max_mib), 1, 1024, false },
+	{ "", "payload_budget_mib", read_u32, MEMBER(payload_budget_mib), 1, 65536, false },
 	{ "", "proof_max", read_u32, MEMBER(proof_max), 32, FRAME_PROOF_MAX, false },
 	{ "", "slots", read_u32, MEMBER(slots), 1, LAUNCH_SLOTS_MAX, false },
 	{ "", "jobs", read_u32, MEMBER(jobs), 1, LAUNCH_SLOTS_MAX, false },
+	{ "", "queue_max", read_u32, MEMBER(queue_max), 0, LAUNCH_SLOTS_MAX, false },
+	{ "", "overtakes_max", read_u32, MEMBER(overtakes_max), 0, 1000, false },
 	{ "", "memory_budget_mib", read_u32, MEMBER(memory_budget_mib), 0, 1 << 20, false },
 	{ "", "request_s", read_u32, MEMBER(request_s), 1, 3600, false },
 	{ "", "body_s", read_u32, MEMBER(body_s), 1, 3600, false },
+	{ "", "body_stall_s", read_u32, MEMBER(body_stall_s), 1, 3600, false },
+	{ "", "body_stall_kib", read_u32, MEMBER(body_stall_kib), 0, 1 << 20, false },
 	{ "", "reply_s", read_u32, MEMBER(reply_s), 1, 3600, false },
 	{ "", "upload_max_mib", read_u32, MEMBER(upload_max_mib), 1, 1024, false },
 	{ "", "versions_max", read_u32, MEMBER(versions_max), 1, FRAME_VERSIONS_MAX, false },
@@ -352,9 +357,9 @@ void config_defaults(struct config *ret)
 	*ret = (struct config){
 		.nsm = CONFIG_NSM_DEVICE,
 		.key_rotate_s = 14400, .key_keep_s = 7200, .document_cache_s = 5,
-		.payload_max_mib = 64, .proof_max = FRAME_PROOF_MAX,
-		.slots = 4, .jobs = 1,
-		.request_s = 10, .body_s = 300, .reply_s = 60,
+		.payload_max_mib = 64, .payload_budget_mib = 256, .proof_max = FRAME_PROOF_MAX,
+		.slots = 4, .jobs = 1, .queue_max = LAUNCH_SLOTS_MAX, .overtakes_max = 4,
+		.request_s = 10, .body_s = 300, .reply_s = 60, .body_stall_s = 10, .body_stall_kib = 64,
 		.upload_max_mib = 256, .versions_max = 4, .versions_total_mib = 512,
 		.recipe = {
 			.arg = { "bb", "prove", "--scheme", "chonk", "--ivc_inputs_path", "{input}", "-o", "{output_dir}" },
@@ -473,6 +478,14 @@ static int read_line(struct parser *p, struct bytes line)
 	return line.p[0] == '[' ? read_section(p, line) : read_pair(p, line);
 }
 
+static bool given(const struct parser *p, const char *name)
+{
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (strcmp(keys[i].name, name) == 0 && p->seen[i] != 0)
+			return true;
+	return false;
+}
+
 /* What no single line can be blamed for. */
 static int check_whole(struct parser *p)
 {
@@ -483,6 +496,11 @@ static int check_whole(struct parser *p)
 	if (c->memory_budget_mib != 0 && c->memory_budget_mib < c->recipe.memory_mib)
 		return fail(p->err, 0, "%s: memory_budget_mib = %u is less than memory_mib = %u of one job; no job could ever start",
 		            p->file, c->memory_budget_mib, c->recipe.memory_mib);
+	if (!given(p, "payload_budget_mib"))
+		c->payload_budget_mib = c->slots * c->payload_max_mib;
+	if (c->payload_budget_mib < c->payload_max_mib)
+		return fail(p->err, 0, "%s: payload_budget_mib = %u is less than payload_max_mib = %u; no job of that size could ever be taken",
+		            p->file, c->payload_budget_mib, c->payload_max_mib);
 	if (c->versions_max < c->version_count)
 		return fail(p->err, 0, "%s: %u versions are listed but versions_max = %u are allowed", p->file,
 		            c->version_count, c->versions_max);

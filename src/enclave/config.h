@@ -52,9 +52,12 @@ struct config {
 	uint32_t key_rotate_s, key_keep_s, document_cache_s;
 	uint32_t payload_max_mib;                        /* plaintext of one job */
 	uint32_t proof_max;                              /* bytes of bb's proof file */
-	uint32_t slots, jobs;
+	uint32_t payload_budget_mib;                     /* plaintext of all jobs together */
+	uint32_t slots, jobs, queue_max;
+	uint32_t overtakes_max;                          /* of a waiting job, by ones that fit while it does not */
 	uint32_t memory_budget_mib;                      /* of all jobs together; 0: recipe.memory_mib for each of jobs */
 	uint32_t request_s, body_s, reply_s;             /* deadline of each stage of an exchange */
+	uint32_t body_stall_s, body_stall_kib;           /* the least that must arrive, and in what time */
 	uint32_t upload_max_mib, versions_max, versions_total_mib;
 	uint8_t allow[CONFIG_ALLOW_MAX][32];             /* SHA-256 of uploads that may run */
 	uint32_t allow_count;

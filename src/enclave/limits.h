@@ -33,6 +33,8 @@ enum {
 	LAUNCHER_SEND_QUEUE = 64,                /* messages waiting for the prover to read */
 
 	/* prover */
+	JOB_STATED_MIB_MIN = 8,                  /* a stated peak below it is raised to it */
+	PROVER_FIXED_MIB = 40,                   /* the service's own memory: code, state, a reply for each slot */
 	PROVER_CONNECTIONS = 64                  /* exchanges at once; the next is told to come back */
 };
 

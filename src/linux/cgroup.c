@@ -146,6 +146,28 @@ static bool own_directory(const char *root, const char *controller, char *ret, s
 	return (size_t)snprintf(ret, cap, "%s%s", point, below) < cap;
 }
 
+uint64_t cgroup_own_memory_limit(const char *root)
+{
+	char dir_path[CGROUP_PATH_MAX];
+	size_t top;
+	uint64_t least = 0;
+	const bool v1 = own_directory(root, "memory", dir_path, sizeof dir_path, &top);
+
+	if (!v1 && !own_directory(root, "", dir_path, sizeof dir_path, &top))
+		return 0;
+	for (;;) {
+		CLEANUP(close_fd) int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* v2 says "max" where v1 says a number near 2^63 */
+		uint64_t limit = read_number(dir, v1 ? "memory.limit_in_bytes" : "memory.max", "");
+		if (limit != 0 && limit < INT64_MAX / 2 && (least == 0 || limit < least))
+			least = limit;
+		char *slash = strrchr(dir_path + top, '/');
+		if (slash == NULL)
+			return least;
+		*slash = '\0';
+	}
+}
+
 /* --- homes ----------------------------------------------------------------------------------- */
 static void kill_members(int dir)
 {

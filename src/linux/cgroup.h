@@ -39,6 +39,9 @@ bool cgroup_homes_weigh(const struct cgroup_homes *h, uint32_t weight);
 /* Removes the directories (they must be empty) and closes. */
 void cgroup_homes_close(struct cgroup_homes *h);
 
+/* Bytes that this process's own memory group and those above it allow; 0: not limited, or not known. */
+uint64_t cgroup_own_memory_limit(const char *root);
+
 /* One job's groups. All descriptors -1: no groups. */
 struct cgroup {
 	enum cgroup_version version;             /* of the memory group */

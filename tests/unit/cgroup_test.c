@@ -428,6 +428,26 @@ static void a_container_sees_part_of_the_tree(void **state)
 	cgroup_homes_close(&h);
 }
 
+static void the_own_limit_is_the_least_on_the_way_up(void **state)
+{
+	(void)state;
+	assert_int_equal(cgroup_own_memory_limit(root), 0);      /* no tables at all */
+	make_v2("/a/b");
+	make_dirs("sys/fs/cgroup/a/b");
+	assert_int_equal(cgroup_own_memory_limit(root), 0);
+	put("sys/fs/cgroup/a/b/memory.max", "max\n");
+	put("sys/fs/cgroup/a/memory.max", "1073741824\n");
+	assert_int_equal(cgroup_own_memory_limit(root), 1 << 30);
+	put("sys/fs/cgroup/a/b/memory.max", "4194304\n");
+	assert_int_equal(cgroup_own_memory_limit(root), 4 << 20);
+	put("proc/self/cgroup", "0::/a\n");
+	assert_int_equal(cgroup_own_memory_limit(root), 1 << 30);
+	make_v1();
+	assert_int_equal(cgroup_own_memory_limit(root), 0);      /* v1's word for none */
+	put("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "8388608\n");
+	assert_int_equal(cgroup_own_memory_limit(root), 8 << 20);
+}
+
 static void malformed_tables_mean_nothing_is_there(void **state)
 {
 	(void)state;
@@ -496,6 +516,7 @@ int main(void)
 		TEST(swap_that_is_not_counted_is_no_error),
 		TEST(a_limit_that_cannot_be_set_is_an_error),
 		TEST(a_container_sees_part_of_the_tree),
+		TEST(the_own_limit_is_the_least_on_the_way_up),
 		TEST(malformed_tables_mean_nothing_is_there),
 		TEST(homes_of_the_dead_are_swept_and_only_those),
 	};

@@ -57,6 +57,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(parse(
 		"epoch = 7\nnsm=simulated-socket\n key_rotate_s\t=  60 \nkey_keep_s = 1\ndocument_cache_s = 0\n"
 		"payload_max_mib = 1024\nproof_max = 32\nslots = 16\njobs = 16\nmemory_budget_mib = 20\n"
+		"payload_budget_mib = 2000\nqueue_max = 0\novertakes_max = 9\nbody_stall_s = 8\nbody_stall_kib = 0\n"
 		"request_s = 1\nbody_s = 2\nreply_s = 3\nupload_max_mib = 5\nversions_max = 16\nversions_total_mib = 6\n"
 		"allow = " HEX64 "\nversion = 5.0.0-nightly+1_a /opt/bb\nversion = b /opt/b b\ndefault_version = b\n\n"
 		"[recipe]\narg = x\narg = {input}{input}{\narg={ a}=#\nenv = A={threads}\nenv = HOME=/\nenv = CRS_PATH\n"
@@ -78,6 +79,10 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c.versions_max, 16);
 	assert_int_equal(c.versions_total_mib, 6);
 	assert_int_equal(c.memory_budget_mib, 20);
+	assert_int_equal(c.payload_budget_mib, 2000);
+	assert_int_equal(c.queue_max, 0);
+	assert_int_equal(c.overtakes_max, 9);
+	assert_int_equal(c.body_stall_s * 10 + c.body_stall_kib, 80);
 	assert_int_equal(c.allow_count, 1);
 	assert_int_equal(c.allow[0][31], 0xef);
 	assert_int_equal(c.version_count, 2);
@@ -111,6 +116,19 @@ static void every_key_is_read(void **state)
 	assert_string_equal(cmd.envp[1], "HOME=/");
 	assert_string_equal(cmd.envp[5], "A=12");
 	assert_null(cmd.envp[6]);
+}
+
+static void payloads_have_room_for_every_slot_unless_told_otherwise(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(""), 0);
+	assert_int_equal(c.payload_budget_mib, 256);
+	assert_int_equal(parse("slots = 16\npayload_max_mib = 1024\n"), 0);
+	assert_int_equal(c.payload_budget_mib, 16384);
+	assert_int_equal(parse("payload_budget_mib = 64\n"), 0);
+	assert_int_equal(c.payload_budget_mib, 64);
+	config_defaults(&c);
+	assert_int_equal(c.payload_budget_mib, c.slots * c.payload_max_mib);
 }
 
 static void guards_are_required_unless_simulated(void **state)
@@ -148,6 +166,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "slots = 4\nslots = 4\n", "f:2: slots is already set in line 1; once is allowed" },
 		{ "jobs = 5\n", "f: jobs = 5 is more than slots = 4; a running job takes a slot, so at most that many are allowed" },
 		{ "memory_budget_mib = 1023", "f: memory_budget_mib = 1023 is less than memory_mib = 1024 of one job; no job could ever start" },
+		{ "payload_budget_mib = 63", "f: payload_budget_mib = 63 is less than payload_max_mib = 64; no job of that size could ever be taken" },
 		{ "slotz = 1", "f:1: unknown key \"slotz\"; did you mean \"slots\"?" },
 		{ "memory_mib = 1", "f:1: no key \"memory_mib\"; it belongs in [recipe]" },
 		{ "[recipe]\nslots = 1", "f:2: no key \"slots\" in [recipe]; it belongs before the first section" },
@@ -336,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_means_chonk),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(payloads_have_room_for_every_slot_unless_told_otherwise),
 		cmocka_unit_test(guards_are_required_unless_simulated),
 		cmocka_unit_test(what_is_wrong_is_said_with_what_is_allowed),
 		cmocka_unit_test(lists_lines_and_files_are_bounded),

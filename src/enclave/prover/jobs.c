@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "format/message_name.h"
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -19,6 +20,8 @@ void jobs_init(struct jobs *js, const struct config *cfg, struct keyring *keys, 
 		js->job[i].slot = i;
 		js->job[i].jobs = js;
 		js->job[i].input_fd = -1;
+		js->job[i].admission.state = ADMISSION_NONE;
+		js->reply[i].reader = NULL;
 	}
 }
 
@@ -26,8 +29,8 @@ void jobs_count(const struct jobs *js, uint64_t *ret_running, uint64_t *ret_queu
 {
 	*ret_running = *ret_queued = 0;
 	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++) {
-		*ret_running += js->job[i].state == JOB_RUNNING || js->job[i].dying;
-		*ret_queued += js->job[i].state == JOB_QUEUED;
+		*ret_running += js->job[i].admission.state == ADMISSION_RUNS;
+		*ret_queued += js->job[i].admission.state == ADMISSION_WAITS;
 	}
 }
 
@@ -45,6 +48,8 @@ static int tell_launcher(struct job *j, enum launch_kind kind, int fd)
 	struct launch_message m = { .kind = kind, .slot = j->slot };
 	if (kind == LAUNCH_OPEN)
 		m.payload_bytes = j->size_limit;
+	if (kind == LAUNCH_START)
+		m.memory_bytes = j->admission.mib << 20;
 	int ret = link_send(j->jobs->link, &m, fd, &err);
 	if (ret < 0)
 		j->jobs->link->on_lost(j->jobs->link, err.text);
@@ -74,29 +79,50 @@ static void release_all(struct job *j)
 	j->client = NULL;
 }
 
-/* Everything but the launcher's slot goes at once; that one when it says CLOSED. */
+/* Everything but the launcher's slot goes at once; that one, and what was reserved, when it says CLOSED. */
 static void begin_closing(struct job *j)
 {
 	if (j->state == JOB_FREE || j->state == JOB_CLOSING)
 		return;
 	release_all(j);
 	j->state = JOB_CLOSING;
+	if (j->admission.state == ADMISSION_WAITS)
+		j->admission.state = ADMISSION_NONE;
 	tell_launcher(j, LAUNCH_CLOSE, -1);
 }
 
 void job_abandon(struct job *j)
 {
 	j->client = NULL;
-	/* its memory is taken until it is reaped: the next job starts when the launcher says CLOSED */
-	if (j->state == JOB_RUNNING)
-		j->dying = true;
 	begin_closing(j);
 }
 
-void job_reply_sent(struct job *j)
+static void closed(struct job *j)
 {
-	j->reply_held = false;
-	scratch_release(j->reply, sizeof j->reply);
+	j->state = JOB_FREE;
+	j->admission.state = ADMISSION_NONE;
+	j->jobs->payload_bytes -= j->payload_bytes;
+	j->payload_bytes = 0;
+}
+
+/* A free buffer, or that of whoever has been reading longest. */
+static struct job_reply *take_reply(struct jobs *js, struct job_client *reader)
+{
+	struct job_reply *r = &js->reply[0];
+	for (size_t i = 0; i < LAUNCH_SLOTS_MAX && r->reader != NULL; i++)
+		if (js->reply[i].reader == NULL || js->reply[i].order < r->order)
+			r = &js->reply[i];
+	if (r->reader != NULL)
+		r->reader->on_reply_lost(r->reader);
+	r->reader = reader;
+	r->order = ++js->replies;
+	return r;
+}
+
+void job_reply_sent(struct job_reply *r)
+{
+	r->reader = NULL;
+	scratch_release(r->bytes, sizeof r->bytes);
 }
 
 /* --- receiving ------------------------------------------------------------------------------------ */
@@ -116,21 +142,48 @@ static int sink(void *arg, struct bytes plain)
 	return 0;
 }
 
-enum outcome job_open(struct jobs *js, struct job_client *client, struct version_binary *binary, uint64_t size,
-                      struct job **ret_job, struct err *why)
+/* Whole pages, as the tmpfs takes them. */
+static uint64_t payload_room(uint64_t size) { return (size + 4095) & ~(uint64_t)4095; }
+
+static enum outcome may_open(const struct jobs *js, uint64_t size, struct refusal *r)
 {
-	struct job *j = NULL;
+	const uint64_t budget = (uint64_t)js->cfg->payload_budget_mib << 20;
+	uint64_t running, queued;
+
+	jobs_count(js, &running, &queued);
 	if (size == 0 || size > (uint64_t)js->cfg->payload_max_mib << 20) {
-		fail(why, 0, "the payload has %llu bytes, the limit is %u MiB", (unsigned long long)size, js->cfg->payload_max_mib);
-		version_put(binary);
+		fail(&r->why, 0, "the payload has %llu bytes, the limit is %u MiB", (unsigned long long)size, js->cfg->payload_max_mib);
+		r->limit_bytes = (uint64_t)js->cfg->payload_max_mib << 20;
 		return OUTCOME_TOO_LARGE;
 	}
+	if (queued >= js->cfg->queue_max && (queued > 0 || running >= js->cfg->jobs)) {
+		fail(&r->why, 0, "all %u places in the queue are taken; try again later", js->cfg->queue_max);
+		return OUTCOME_BUSY;
+	}
+	if (payload_room(size) > budget - js->payload_bytes) {
+		fail(&r->why, 0, "there is no room for a payload of %llu bytes beside the %llu that others have reserved; try again later",
+		     (unsigned long long)size, (unsigned long long)js->payload_bytes);
+		r->limit_bytes = budget;
+		return OUTCOME_NO_SPACE;
+	}
+	return OUTCOME_OK;
+}
+
+enum outcome job_open(struct jobs *js, struct job_client *client, struct version_binary *binary, uint64_t size,
+                      struct job **ret_job, struct refusal *r)
+{
+	struct job *j = NULL;
+	enum outcome refused = may_open(js, size, r);
+	if (refused != OUTCOME_OK) {
+		version_put(binary);
+		return refused;
+	}
 	for (size_t i = 0; i < js->cfg->slots && j == NULL; i++)
-		if (js->job[i].state == JOB_FREE && !js->job[i].reply_held)
+		if (js->job[i].state == JOB_FREE)
 			j = &js->job[i];
 	struct hash *h = j == NULL ? NULL : hash_new(HASH_SHA256);
 	if (h == NULL) {
-		fail(why, 0, "all %u job slots are taken; try again later", js->cfg->slots);
+		fail(&r->why, 0, "all %u job slots are taken; try again later", js->cfg->slots);
 		version_put(binary);
 		return OUTCOME_BUSY;
 	}
@@ -138,6 +191,8 @@ enum outcome job_open(struct jobs *js, struct job_client *client, struct version
 	j->binary = binary;
 	j->ciphertext = h;
 	j->size_limit = size;
+	j->payload_bytes = payload_room(size);
+	js->payload_bytes += j->payload_bytes;
 	j->received = 0;
 	j->decrypt_us = 0;
 	j->sink_error = OUTCOME_OK;
@@ -150,7 +205,7 @@ enum outcome job_open(struct jobs *js, struct job_client *client, struct version
 	pgp_decrypt_init(&j->decrypt, keys, j->offered_n, size, sink, j);
 	j->state = JOB_OPENING;
 	if (tell_launcher(j, LAUNCH_OPEN, -1) < 0) {
-		fail(why, 0, "the launcher is away");
+		fail(&r->why, 0, "the launcher is away");
 		return OUTCOME_UNAVAILABLE;
 	}
 	*ret_job = j;
@@ -164,110 +219,123 @@ static int64_t now_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static enum outcome decrypt_failed(const struct job *j, enum pgp_error r, struct err *why)
+static enum outcome decrypt_failed(const struct job *j, enum pgp_error e, struct refusal *r)
 {
 	if (j->sink_error != OUTCOME_OK) {
-		fail(why, 0, "%s", j->sink_error == OUTCOME_NO_SPACE ? "the job's payload space is full" : "writing the payload failed");
+		fail(&r->why, 0, "%s", j->sink_error == OUTCOME_NO_SPACE ? "the job's payload space is full" : "writing the payload failed");
+		r->limit_bytes = j->sink_error == OUTCOME_NO_SPACE ? j->size_limit : 0;
 		return j->sink_error;
 	}
-	if (r == PGP_UNKNOWN_KEY) {
-		fail(why, 0, "the message is encrypted to a key this enclave does not hold (any more); attest again");
+	if (e == PGP_UNKNOWN_KEY) {
+		fail(&r->why, 0, "the message is encrypted to a key this enclave does not hold (any more); attest again");
 		return OUTCOME_UNKNOWN_KEY;
 	}
-	fail(why, 0, "the message does not decrypt: %s", pgp_error_name(r));
+	fail(&r->why, 0, "the message does not decrypt: %s", pgp_error_name(e));
 	return OUTCOME_BAD_INPUT;
 }
 
-enum outcome job_feed(struct job *j, struct bytes ciphertext, struct err *why)
+enum outcome job_feed(struct job *j, struct bytes ciphertext, struct refusal *r)
 {
 	if (ciphertext.n > j->size_limit - j->received) {
-		fail(why, 0, "more than the announced %llu bytes arrived", (unsigned long long)j->size_limit);
+		fail(&r->why, 0, "more than the announced %llu bytes arrived", (unsigned long long)j->size_limit);
+		r->limit_bytes = j->size_limit;
 		return OUTCOME_TOO_LARGE;
 	}
 	int64_t from = now_us();
 	j->received += ciphertext.n;
 	hash_update(j->ciphertext, ciphertext);
-	enum pgp_error r = pgp_decrypt_feed(&j->decrypt, ciphertext);
+	enum pgp_error e = pgp_decrypt_feed(&j->decrypt, ciphertext);
 	j->decrypt_us += now_us() - from;
-	return r == PGP_OK ? OUTCOME_OK : decrypt_failed(j, r, why);
+	return e == PGP_OK ? OUTCOME_OK : decrypt_failed(j, e, r);
 }
 
-/* Our own clients name the binary they verified in the literal's file name; others leave it empty. */
-static bool names_other_binary(const struct job *j)
+/* What the client wrote beside its input: the binary it verified, the peak it expects. */
+static enum outcome heed_name(struct job *j, struct refusal *r)
 {
-	static const char prefix[] = "bb-sha256=";
-	struct bytes name = pgp_decrypt_name(&j->decrypt);
-	uint8_t wanted[SHA256_SIZE];
-	if (!bytes_equal(bytes_slice(name, 0, sizeof prefix - 1), BYTES_LIT(prefix)))
-		return false;
-	return !hex_decode(bytes_of(name.p + sizeof prefix - 1, name.n - (sizeof prefix - 1)), wanted, sizeof wanted) ||
-	       memcmp(wanted, j->binary->sha256, sizeof wanted) != 0;
+	struct message_name n;
+	const uint32_t most = j->jobs->cfg->recipe.memory_mib;
+	enum message_name_result how = message_name_parse(pgp_decrypt_name(&j->decrypt), &n);
+
+	if (how == MESSAGE_NAME_BAD_BINARY ||
+	    (how == MESSAGE_NAME_OK && n.names_binary && memcmp(n.bb_sha256, j->binary->sha256, sizeof n.bb_sha256) != 0)) {
+		fail(&r->why, 0, "the message is bound to another prover binary than the one it would run; attest again");
+		return OUTCOME_VERSION_MISMATCH;
+	}
+	if (how == MESSAGE_NAME_BAD_PEAK) {
+		fail(&r->why, 0, "peak-mib in the message's file name wants a whole number from 1 to %d", MESSAGE_PEAK_MIB_MAX);
+		return OUTCOME_BAD_INPUT;
+	}
+	if (n.peak_mib > most) {
+		fail(&r->why, 0, "the job states a peak of %u MiB, and no job may have more than %u MiB; it was not run", n.peak_mib, most);
+		r->limit_bytes = (uint64_t)most << 20;
+		r->peak_bytes = (uint64_t)n.peak_mib << 20;
+		return OUTCOME_OUT_OF_MEMORY;
+	}
+	j->admission.mib = n.peak_mib == 0 ? most : n.peak_mib < JOB_STATED_MIB_MIN ? JOB_STATED_MIB_MIN : n.peak_mib;
+	return OUTCOME_OK;
 }
 
 static void start_jobs(struct jobs *js);
 
-enum outcome job_queue(struct job *j, struct err *why)
+enum outcome job_queue(struct job *j, struct refusal *r)
 {
+	struct jobs *js = j->jobs;
+	uint64_t running, queued;
 	int64_t from = now_us();
-	enum pgp_error r = pgp_decrypt_finish(&j->decrypt);
+	enum pgp_error e = pgp_decrypt_finish(&j->decrypt);
 	j->decrypt_us += now_us() - from;
-	if (r != PGP_OK)
-		return decrypt_failed(j, r, why);
+	if (e != PGP_OK)
+		return decrypt_failed(j, e, r);
 	if (!hash_peek(j->ciphertext, j->ciphertext_sha256)) {
-		fail(why, 0, "hashing the message failed");
+		fail(&r->why, 0, "hashing the message failed");
 		return OUTCOME_INTERNAL;
 	}
-	if (names_other_binary(j)) {
-		fail(why, 0, "the message is bound to another prover binary than the one it would run; attest again");
-		return OUTCOME_VERSION_MISMATCH;
-	}
+	enum outcome refused = heed_name(j, r);
+	if (refused != OUTCOME_OK)
+		return refused;
 	j->key = j->offered[pgp_decrypt_matched(&j->decrypt)];
 	pgp_decrypt_free(&j->decrypt);
 	close_fd(&j->input_fd);
 	j->state = JOB_QUEUED;
-	j->order = ++j->jobs->arrivals;
+	j->admission = (struct admission_job){ ADMISSION_WAITS, ++js->arrivals, j->admission.mib, 0 };
 	j->told_position = 0;
 	j->queued_ms = clock_monotonic_ms();
-	start_jobs(j->jobs);
+	start_jobs(js);
+	jobs_count(js, &running, &queued);
+	if (j->state == JOB_QUEUED && queued > js->cfg->queue_max) {
+		fail(&r->why, 0, "all %u places in the queue are taken; try again later", js->cfg->queue_max);
+		return OUTCOME_BUSY;
+	}
 	return OUTCOME_OK;
 }
 
 /* --- running --------------------------------------------------------------------------------------- */
 
-static struct job *next_in_queue(struct jobs *js)
+static struct job *next_job(struct jobs *js)
 {
-	struct job *first = NULL;
+	const struct admission_limits limits = {
+		.jobs = js->cfg->jobs, .budget_mib = js->cfg->memory_budget_mib, .overtakes_max = js->cfg->overtakes_max,
+	};
+	struct admission_job *all[LAUNCH_SLOTS_MAX];
 	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++)
-		if (js->job[i].state == JOB_QUEUED && (first == NULL || js->job[i].order < first->order))
-			first = &js->job[i];
-	return first;
+		all[i] = &js->job[i].admission;
+	struct admission_job *next = admission_next(&limits, all, LAUNCH_SLOTS_MAX);
+	return next == NULL ? NULL : CONTAINER_OF(next, struct job, admission);
 }
 
-/* What a job is given; all alike, as a request says nothing about its peak. */
-static uint64_t memory_mib_of(const struct job *j) { return j->jobs->cfg->recipe.memory_mib; }
-
-/* What running jobs may take, and those whose processes may still be there. */
-static uint64_t memory_mib_taken(const struct jobs *js)
+static uint64_t position(const struct jobs *js, const struct job *j)
 {
-	uint64_t mib = 0;
+	uint64_t ahead = 0;
 	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++)
-		if (js->job[i].state == JOB_RUNNING || js->job[i].dying)
-			mib += memory_mib_of(&js->job[i]);
-	return mib;
-}
-
-/* The first in the queue waits until there is room for it, and nobody overtakes: a large job would wait for ever. */
-static bool may_start(const struct jobs *js, const struct job *j)
-{
-	uint64_t running, queued, budget = js->cfg->memory_budget_mib;
-	jobs_count(js, &running, &queued);
-	return running < js->cfg->jobs && (budget == 0 || memory_mib_taken(js) + memory_mib_of(j) <= budget);
+		ahead += js->job[i].state == JOB_QUEUED && js->job[i].admission.order < j->admission.order;
+	return ahead + 1;
 }
 
 static void start_jobs(struct jobs *js)
 {
-	for (struct job *j; (j = next_in_queue(js)) != NULL && may_start(js, j);) {
+	for (struct job *j; (j = next_job(js)) != NULL;) {
 		j->state = JOB_RUNNING;
+		j->admission.state = ADMISSION_RUNS;
 		j->started_ms = clock_monotonic_ms();
 		if (tell_launcher(j, LAUNCH_START, j->binary->fd) < 0)
 			return;
@@ -276,22 +344,20 @@ static void start_jobs(struct jobs *js)
 	}
 	for (size_t i = 0; i < LAUNCH_SLOTS_MAX; i++) {
 		struct job *j = &js->job[i];
-		uint64_t ahead = 0;
 		if (j->state != JOB_QUEUED || j->client == NULL)
 			continue;
-		for (size_t k = 0; k < LAUNCH_SLOTS_MAX; k++)
-			ahead += js->job[k].state == JOB_QUEUED && js->job[k].order < j->order;
-		if (j->told_position != ahead + 1)
-			j->client->on_stage(j->client, "queued", ahead + 1);
-		j->told_position = ahead + 1;
+		uint64_t now = position(js, j);
+		if (j->told_position != now)
+			j->client->on_stage(j->client, "queued", now);
+		j->told_position = now;
 	}
 }
 
 /* Done, for better or worse: tells the client, if it is still there, and closes the slot. */
-static void done(struct job *j, enum outcome code, struct bytes reply, const struct frame_error *e)
+static void done(struct job *j, enum outcome code, struct job_reply *reply, const struct frame_error *e)
 {
 	struct job_client *c = j->client;
-	j->reply_held = c != NULL && code == OUTCOME_OK;
+	j->admission.state = ADMISSION_NONE;     /* nothing of it runs any more */
 	begin_closing(j);
 	if (c != NULL)
 		c->on_done(c, code, reply, e);
@@ -304,7 +370,7 @@ static void done_with_error(struct job *j, const struct launch_message *m, enum 
 		.code = code, .message = bytes_str(text), .limit_bytes = m->limit_bytes, .peak_bytes = m->peak_bytes,
 		.signal = m->signal, .exit_code = m->exit_code,
 	};
-	done(j, code, BYTES_NONE, &e);
+	done(j, code, NULL, &e);
 }
 
 static const char *ending_text(enum outcome how)
@@ -355,10 +421,14 @@ static void finish_ok(struct job *j, const struct launch_message *m, int proof_f
 		.decrypt_ms = (uint64_t)(j->decrypt_us + 999) / 1000, .prove_ms = m->wall_ms,
 		.queue_ms = (uint64_t)(j->started_ms - j->queued_ms), .peak_bytes = m->peak_bytes,
 	};
-	struct writer w = writer_of(j->reply, sizeof j->reply);
+	struct job_reply *to = take_reply(j->jobs, j->client);
+	struct writer w = writer_of(to->bytes, sizeof to->bytes);
 	frame_reply_put(&w, &reply);
+	to->n = w.at;
+	if (!ok || w.full)
+		job_reply_sent(to);
 	if (ok && !w.full)
-		done(j, OUTCOME_OK, writer_bytes(&w), NULL);
+		done(j, OUTCOME_OK, to, NULL);
 	else
 		done_with_error(j, m, OUTCOME_INTERNAL, "the result could not be signed or does not fit");
 	scratch_release(j->jobs->proof, sizeof j->jobs->proof);
@@ -374,8 +444,7 @@ void jobs_on_launcher(struct jobs *js, const struct launch_message *m, int taken
 	if (j->state == JOB_CLOSING) {
 		/* whatever else it still had to say crossed our CLOSE on the wire */
 		if (m->kind == LAUNCH_CLOSED) {
-			j->state = JOB_FREE;
-			j->dying = false;
+			closed(j);
 			start_jobs(js);
 		}
 		return;

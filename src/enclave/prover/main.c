@@ -9,9 +9,11 @@
 #include "base/text.h"
 #include "enclave/config.h"
 #include "enclave/prover/service.h"
+#include "linux/cgroup.h"
 #include "linux/listen_fds.h"
 #include "linux/seal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -162,6 +164,25 @@ static int seal(struct err *err)
 	return ret;
 }
 
+/* Payloads and uploaded programs are memory files that this process writes: its group pays for their pages. What is
+ * promised to peers has to fit, or a payload would end the service instead of being refused. */
+static int check_budget(struct err *err)
+{
+	const struct config *c = &prover.cfg;
+	const uint64_t limit = cgroup_own_memory_limit(""), payloads = c->payload_budget_mib;
+	const uint64_t need = payloads + c->versions_total_mib + PROVER_FIXED_MIB;
+
+	if (limit == 0 || need <= limit >> 20)
+		return 0;
+	fail(err, 0, "this service's cgroup allows %llu MiB, but payload_budget_mib = %llu, versions_total_mib = %u and %d of its own "
+	     "are %llu MiB: raise the one or lower the others", (unsigned long long)(limit >> 20), (unsigned long long)payloads,
+	     c->versions_total_mib, PROVER_FIXED_MIB, (unsigned long long)need);
+	if (c->nsm == CONFIG_NSM_DEVICE)
+		return -ENOMEM;
+	log_warn("%s; on hardware it would not start", err->text);
+	return 0;
+}
+
 static int start(const char *config_path, struct err *err)
 {
 	struct listen_fds fds;
@@ -170,6 +191,8 @@ static int start(const char *config_path, struct err *err)
 		ret = config_load(config_path, &prover.cfg, err);
 	else
 		config_defaults(&prover.cfg);
+	if (ret == 0)
+		ret = check_budget(err);
 	if (ret == 0)
 		ret = harden(err);
 	if (ret == 0)

@@ -14,8 +14,9 @@
 static void conn_close(struct conn *c)
 {
 	struct service *s = c->service;
-	if (c->reply_of != NULL)
-		job_reply_sent(c->reply_of);
+	if (c->reply != NULL)
+		job_reply_sent(c->reply);
+	c->reply = NULL;
 	if (c->job != NULL)
 		job_abandon(c->job);
 	if (c->uploading)
@@ -38,9 +39,9 @@ static void set_stage(struct conn *c, enum conn_state state, uint32_t events, ui
 
 static void sent(struct conn *c)
 {
-	if (c->reply_of != NULL)
-		job_reply_sent(c->reply_of);
-	c->reply_of = NULL;
+	if (c->reply != NULL)
+		job_reply_sent(c->reply);
+	c->reply = NULL;
 	if (c->body_ended) {
 		conn_close(c);
 		return;
@@ -111,10 +112,13 @@ static void answer_error(struct conn *c, const struct frame_error *e)
 
 static void refuse(struct conn *c, enum outcome code, const char *text)
 {
-	struct bytes message = bytes_str(text);
-	if (message.n > FRAME_MESSAGE_MAX)
-		message.n = FRAME_MESSAGE_MAX;
-	answer_error(c, &(struct frame_error){ .code = code, .message = message });
+	answer_error(c, &(struct frame_error){ .code = code, .message = bytes_str(text) });
+}
+
+static void refuse_for(struct conn *c, enum outcome code, const struct refusal *r)
+{
+	answer_error(c, &(struct frame_error){
+		.code = code, .message = bytes_str(r->why.text), .limit_bytes = r->limit_bytes, .peak_bytes = r->peak_bytes });
 }
 
 static void answer_reply(struct conn *c, const struct frame_reply *reply)
@@ -133,11 +137,9 @@ static void answer_reply(struct conn *c, const struct frame_reply *reply)
 
 static struct conn *conn_of(struct job_client *client) { return CONTAINER_OF(client, struct conn, client); }
 
-static void on_ready(struct job_client *client)
-{
-	struct conn *c = conn_of(client);
-	set_stage(c, CONN_BODY, EPOLLIN | EPOLLRDHUP, c->service->cfg->body_s);
-}
+static void await_body(struct conn *c);
+
+static void on_ready(struct job_client *client) { await_body(conn_of(client)); }
 
 /* Progress is a courtesy: an event that does not fit into the socket now is not sent. A part of one must
  * not be either, so events go only where the whole frame fits, which a stream socket that has just taken
@@ -155,19 +157,20 @@ static void on_stage(struct job_client *client, const char *stage, uint64_t posi
 		shutdown(c->fd, SHUT_RDWR);              /* the stream is broken for good: let the peer see it */
 }
 
-static void on_done(struct job_client *client, enum outcome code, struct bytes reply, const struct frame_error *e)
+static void on_done(struct job_client *client, enum outcome code, struct job_reply *reply, const struct frame_error *e)
 {
 	struct conn *c = conn_of(client);
-	struct job *j = c->job;
 	c->job = NULL;                                   /* it closes by itself */
 	if (code != OUTCOME_OK) {
 		answer_error(c, e);
 		return;
 	}
 	count(c, OUTCOME_OK);
-	c->reply_of = j;
-	answer(c, FRAME_REPLY, reply);
+	c->reply = reply;
+	answer(c, FRAME_REPLY, bytes_of(reply->bytes, reply->n));
 }
+
+static void on_reply_lost(struct job_client *client) { conn_close(conn_of(client)); }
 
 /* --- requests ----------------------------------------------------------------------------------------- */
 
@@ -236,20 +239,20 @@ static void do_upload(struct conn *c, const struct frame_request *q)
 		return;
 	}
 	c->uploading = true;
-	set_stage(c, CONN_BODY, EPOLLIN | EPOLLRDHUP, c->service->cfg->body_s);
+	await_body(c);
 }
 
 static void do_prove(struct conn *c, const struct frame_request *q)
 {
-	struct err why;
-	struct version_binary *b = version_get(c->service->versions, q->version, &why);
+	struct refusal r = { .limit_bytes = 0 };
+	struct version_binary *b = version_get(c->service->versions, q->version, &r.why);
 	enum outcome o = OUTCOME_UNKNOWN_VERSION;
 	/* events of OPENED may come only after this returns, so the state is set first */
 	set_stage(c, CONN_OPENING, EPOLLRDHUP, c->service->cfg->request_s);
 	if (b != NULL)
-		o = job_open(c->service->jobs, &c->client, b, q->size, &c->job, &why);
+		o = job_open(c->service->jobs, &c->client, b, q->size, &c->job, &r);
 	if (o != OUTCOME_OK)
-		refuse(c, o, why.text);
+		refuse_for(c, o, &r);
 }
 
 static void (*const operation[OP_COUNT])(struct conn *c, const struct frame_request *q) = {
@@ -259,9 +262,32 @@ static void (*const operation[OP_COUNT])(struct conn *c, const struct frame_requ
 
 /* --- reading ------------------------------------------------------------------------------------------- */
 
+/* A slot is not for waiting: a peer has to deliver body_stall_kib in every body_stall_s, and all in body_s. */
+static void await_body(struct conn *c)
+{
+	const struct config *cfg = c->service->cfg;
+	c->body_seen = 0;
+	c->body_end_ms = clock_monotonic_ms() + (int64_t)cfg->body_s * 1000;
+	set_stage(c, CONN_BODY, EPOLLIN | EPOLLRDHUP, cfg->body_stall_s < cfg->body_s ? cfg->body_stall_s : cfg->body_s);
+}
+
+static void look_at_body(struct conn *c)
+{
+	const struct config *cfg = c->service->cfg;
+	const int64_t left_ms = c->body_end_ms - clock_monotonic_ms(), window_ms = (int64_t)cfg->body_stall_s * 1000;
+	if (left_ms <= 0)
+		refuse(c, OUTCOME_TIMED_OUT, "the request did not arrive in time");
+	else if (c->body_seen == 0 || c->body_seen < (uint64_t)cfg->body_stall_kib << 10)
+		refuse(c, OUTCOME_TIMED_OUT, "the request stalled");
+	else
+		timer_arm(c->service->loop, &c->deadline, left_ms < window_ms ? left_ms : window_ms);
+	c->body_seen = 0;
+}
+
 static void end_of_body(struct conn *c)
 {
 	struct service *s = c->service;
+	struct refusal r = { .limit_bytes = 0 };
 	struct err why;
 	enum outcome o;
 	c->body_ended = true;
@@ -269,9 +295,9 @@ static void end_of_body(struct conn *c)
 		/* before the job is queued: it may start, and even end, inside the call */
 		set_stage(c, CONN_WAITING, EPOLLIN | EPOLLRDHUP, s->cfg->reply_s);
 		timer_disarm(&c->deadline);              /* queue and job have deadlines of their own */
-		o = job_queue(c->job, &why);
+		o = job_queue(c->job, &r);
 		if (o != OUTCOME_OK)
-			refuse(c, o, why.text);
+			refuse_for(c, o, &r);
 		return;
 	}
 	c->uploading = false;
@@ -287,12 +313,12 @@ static void end_of_body(struct conn *c)
 
 static void body_data(struct conn *c, struct bytes data)
 {
-	struct err why;
-	enum outcome o = c->job != NULL ? job_feed(c->job, data, &why) : upload_data(c->service->versions, data, &why);
+	struct refusal r = { .limit_bytes = 0 };
+	enum outcome o = c->job != NULL ? job_feed(c->job, data, &r) : upload_data(c->service->versions, data, &r.why);
 	if (o == OUTCOME_OK)
 		return;
 	c->uploading = false;                            /* upload_data has ended it */
-	refuse(c, o, why.text);
+	refuse_for(c, o, &r);
 }
 
 /* A whole frame other than DATA is in c->in. */
@@ -395,6 +421,7 @@ static void on_readable(struct conn *c)
 		return;
 	}
 	s->stats.bytes_in += (uint64_t)n;
+	c->body_seen += (uint64_t)n;
 	if (c->state == CONN_WAITING)
 		refuse(c, OUTCOME_BAD_REQUEST, "data after END");
 	else if (reads(c))
@@ -421,8 +448,10 @@ static void on_conn_event(struct watch *w, uint32_t events)
 static void on_deadline(struct timer *t)
 {
 	struct conn *c = CONTAINER_OF(t, struct conn, deadline);
-	if (c->state == CONN_REQUEST || c->state == CONN_BODY)
+	if (c->state == CONN_REQUEST)
 		refuse(c, OUTCOME_TIMED_OUT, "the request did not arrive in time");
+	else if (c->state == CONN_BODY)
+		look_at_body(c);
 	else if (c->state == CONN_OPENING)
 		refuse(c, OUTCOME_UNAVAILABLE, "the launcher did not prepare a slot in time");
 	else
@@ -468,12 +497,13 @@ static void on_accept(struct watch *w, uint32_t events)
 	c->service = s;
 	c->fd = fd;
 	c->op = OP_COUNT;
-	c->job = c->reply_of = NULL;
+	c->job = NULL;
+	c->reply = NULL;
 	c->uploading = c->body_ended = false;
 	c->in_n = c->data_left = 0;
 	c->watch.on_event = on_conn_event;
 	c->deadline.on_expiry = on_deadline;
-	c->client = (struct job_client){ on_ready, on_stage, on_done };
+	c->client = (struct job_client){ on_ready, on_stage, on_done, on_reply_lost };
 	if (loop_add(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP) < 0) {
 		close(fd);
 		return;

@@ -38,11 +38,13 @@ struct conn {
 	uint8_t in[FRAME_HEADER_SIZE + FRAME_MAP_MAX];
 	size_t in_n;
 	size_t data_left;                        /* of the DATA frame being read */
-	const uint8_t *out;                      /* final frame: in small, or header here and payload in job->reply */
+	const uint8_t *out;                      /* final frame: in small, or header here and payload in a job_reply */
 	size_t out_n, out_at;
 	size_t header_at;                        /* of the header of a proof reply */
 	uint8_t header[FRAME_HEADER_SIZE];
-	struct job *reply_of;                    /* whose reply buffer out points into */
+	struct job_reply *reply;                 /* that out points into */
+	uint64_t body_seen;                      /* bytes of the body since the last look */
+	int64_t body_end_ms;                     /* when all of it must be there */
 	uint8_t small[FRAME_HEADER_SIZE + SMALL_REPLY_MAX];
 };
 
