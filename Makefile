@@ -43,7 +43,7 @@ SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
-.PHONY: all test-tools check-unit clang fuzz install clean lint
+.PHONY: all docs test-tools check-unit clang fuzz install clean lint
 all: $(PROGRAMS) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
@@ -133,9 +133,15 @@ clang: $(foreach l,$(LAYERS),$(call layer_objects,$(l),$(BUILD)/clang)) $(mains:
 lint:
 	@scripts/check-layers
 
-install: all
+# Manual pages and completion: what man/ says and the option tables know.
+docs: $(BUILD)/share/made
+$(BUILD)/share/made: $(PROGRAMS) scripts/make-docs $(wildcard man/*)
+	python3 scripts/make-docs $(BUILD) $(BUILD)
+	@touch $@
+
+install: all docs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tee-rex $(DESTDIR)$(PREFIX)/lib/pkgconfig \
-		$(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man3
+		$(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/tee-rex $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out $(BUILD)/tee-rex,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/tee-rex/
 	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
@@ -145,10 +151,9 @@ install: all
 	install -m 644 src/attest/teerex_attest.h $(DESTDIR)$(PREFIX)/include/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' packaging/teerex-attest.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/teerex-attest.pc
-	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 644 man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+	cd $(BUILD)/share && find man bash-completion zsh fish -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
 
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)

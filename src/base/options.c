@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+static bool help_as_json;        /* the help that was asked for is for a program */
+
 static size_t min3(size_t a, size_t b, size_t c)
 {
 	size_t m = a < b ? a : b;
@@ -138,7 +140,9 @@ enum option_result options_parse(const struct option_spec *table, void *args, in
 			unknown_option(table, arg, err);
 			return OPTIONS_USAGE;
 		}
-		if (o->value_name == NULL && value != NULL) {
+		if (o->kind == OPT_HELP && value != NULL && strcmp(value, "json") == 0)
+			help_as_json = true;
+		else if (o->value_name == NULL && value != NULL) {
 			fail(err, 0, "--%s takes no value", o->long_name);
 			return OPTIONS_USAGE;
 		}
@@ -157,10 +161,42 @@ enum option_result options_parse(const struct option_spec *table, void *args, in
 	return OPTIONS_OK;
 }
 
+static void print_json_string(FILE *to, const char *s)
+{
+	static uint8_t buf[8192];
+	struct writer w = writer_of(buf, sizeof buf);
+	put_json_string(&w, bytes_str(s));
+	fwrite(buf, 1, writer_bytes(&w).n, to);
+}
+
+/* For what is made from the tables: manual pages, completion. */
+static void print_json(FILE *to, const char *command, const char *synopsis, const char *about, const struct option_spec *t)
+{
+	const char *const texts[] = { "command", command, "synopsis", synopsis, "about", about };
+	for (size_t i = 0; i < 6; i += 2) {
+		fprintf(to, "%s\"%s\":", i == 0 ? "{" : ",", texts[i]);
+		print_json_string(to, texts[i + 1]);
+	}
+	fprintf(to, ",\"options\":[");
+	for (const char *before = ""; t->long_name != NULL; t++, before = ",") {
+		fprintf(to, "%s{\"short\":\"%.1s\",\"long\":\"%s\",\"many\":%s,\"value\":", before, &t->short_name, t->long_name,
+		        t->kind == OPT_LIST ? "true" : "false");
+		print_json_string(to, t->value_name != NULL ? t->value_name : "");
+		fprintf(to, ",\"help\":");
+		print_json_string(to, t->help);
+		putc('}', to);
+	}
+	fprintf(to, "]}\n");
+}
+
 void options_help(FILE *to, const char *command, const char *synopsis, const char *about,
                   const struct option_spec *t)
 {
 	bool whole = strncmp(command, "tee-rex", 7) == 0;
+	if (help_as_json) {
+		print_json(to, command, synopsis, about, t);
+		return;
+	}
 	fprintf(to, "Usage: %s%s %s\n\n%s\n\nOptions:\n", whole ? "" : "tee-rex ", command, synopsis, about);
 	for (; t->long_name != NULL; t++) {
 		char left[64];

@@ -1,5 +1,5 @@
-/* Command-line options as tables: one entry gives the parsing, the --help line and the row in
- * the man page.
+/* Command-line options as tables: one entry gives the parsing, the --help line, the entry in the manual page and
+ * the completion. --help=json prints the table, from which scripts/make-docs makes the last two.
  *
  *     static const struct option_spec options[] = {
  *         { 'o', "output", OPT_STRING, offsetof(struct prove_args, output), "FILE", "where the proof goes" },
@@ -24,7 +24,7 @@ enum option_kind {
 	OPT_U64,             /* uint64_t; decimal */
 	OPT_MIB,             /* uint64_t; decimal mebibytes, kept as mebibytes */
 	OPT_LIST,            /* struct option_list; may be given many times */
-	OPT_HELP             /* prints the help: no value, no offset */
+	OPT_HELP             /* prints the help: no offset, no value but "json" */
 };
 
 enum { OPTION_LIST_MAX = 64 };

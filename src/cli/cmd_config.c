@@ -261,13 +261,17 @@ static void example(void)
 
 static int keys(bool json)
 {
+	static const char *const type[] = {
+		[SETTING_TEXT] = "text", [SETTING_PATH] = "path", [SETTING_CHOICE] = "choice", [SETTING_ADDRESS] = "address", [SETTING_SERVICE] = "service",
+		[SETTING_NUMBER] = "number", [SETTING_SWITCH] = "switch", [SETTING_RANGES] = "ranges", [SETTING_PCRS] = "registers",
+	};
 	json_t *list = json_array();
 	for (size_t i = 0; i < row_count(); i++) {
 		const struct setting *t = row_at(i);
 		char range[96], fallback[160];
 		put_range(range, sizeof range, t);
 		put_default(fallback, sizeof fallback, t);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s*}", "key", t->key, "allowed", range, "default", fallback, "help", t->help,
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s*}", "key", t->key, "type", type[t->type], "allowed", range, "default", fallback, "help", t->help,
 		                                      "option", t->option));
 		if (!json)
 			printf("%s\n    %s. Allowed: %s. Default: %s.\n", t->key, t->help, range, fallback);

@@ -163,6 +163,26 @@ static void help_is_asked_for_and_printed(void **state)
 	free(text);
 }
 
+/* Last: the program that asked for JSON gets no other help any more. */
+static void help_for_programs(void **state)
+{
+	(void)state;
+	assert_int_equal(parse((const char *[WORDS]){ "--help=text" }).result, OPTIONS_USAGE);
+	assert_int_equal(parse((const char *[WORDS]){ "--json=json" }).result, OPTIONS_USAGE);
+	assert_int_equal(parse((const char *[WORDS]){ "--help=json" }).result, OPTIONS_WANT_HELP);
+	static const struct option_spec two[] = { { 'p', "pcr", OPT_LIST, 0, "N=HEX", "a \"register\"" }, OPTIONS_HELP, OPTIONS_END };
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	options_help(f, "verify", "DOC", "Checks a\ndocument.", two);
+	fclose(f);
+	assert_string_equal(text,
+		"{\"command\":\"verify\",\"synopsis\":\"DOC\",\"about\":\"Checks a\\u000adocument.\",\"options\":["
+		"{\"short\":\"p\",\"long\":\"pcr\",\"many\":true,\"value\":\"N=HEX\",\"help\":\"a \\\"register\\\"\"},"
+		"{\"short\":\"h\",\"long\":\"help\",\"many\":false,\"value\":\"\",\"help\":\"print this help\"}]}\n");
+	free(text);
+}
+
 static void nearest_word_is_near(void **state)
 {
 	(void)state;
@@ -191,6 +211,7 @@ int main(void)
 		cmocka_unit_test(a_list_has_an_end),
 		cmocka_unit_test(help_is_asked_for_and_printed),
 		cmocka_unit_test(nearest_word_is_near),
+		cmocka_unit_test(help_for_programs),
 	};
 	return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }
