@@ -4,7 +4,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/policy_args.h"
+#include "cli/eif_args.h"
 #include "image/eif_file.h"
 #include "image/metadata.h"
 
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 struct eif_args {
 	const char *kernel, *cmdline, *arch, *name, *version, *metadata, *build_time, *output;
@@ -83,20 +82,6 @@ static int add_file(struct eif_writer *w, enum eif_section_type type, const char
 	return ret == 0 ? eif_writer_end(w, err) : ret;
 }
 
-/* A file's last line end belongs to the file, not to the command line. */
-static int load_cmdline(const char *value, uint8_t buf[EIF_CMDLINE_MAX + 64], struct bytes *ret, struct err *err)
-{
-	size_t n;
-	*ret = bytes_str(value);
-	if (value[0] != '@')
-		return 0;
-	int r = read_some(value + 1, buf, EIF_CMDLINE_MAX + 64, &n, err);
-	while (r == 0 && n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == '\r' || buf[n - 1] == ' '))
-		n--;
-	*ret = bytes_of(buf, r == 0 ? n : 0);
-	return r;
-}
-
 static int choose_flags(const struct eif_args *a, int kernel_fd, uint16_t *ret, struct err *err)
 {
 	uint8_t head[EIF_KERNEL_HEAD];
@@ -110,23 +95,6 @@ static int choose_flags(const struct eif_args *a, int kernel_fd, uint16_t *ret, 
 		return fail(err, 0, "%s is neither an x86-64 bzImage nor a raw arm64 Image, the kernels that enclaves boot", a->kernel);
 	/* that the kernel is of this architecture is checked when it is written */
 	*ret = (uint16_t)flags;
-	return 0;
-}
-
-static int parse_build_time(const char *text, int64_t *ret_s, struct err *err)
-{
-	static const uint64_t year_10000_s = UINT64_C(253402300800);
-	struct tm t = { 0 };
-	uint64_t s;
-	if (text_to_u64(bytes_str(text), year_10000_s - 1, &s)) {
-		*ret_s = (int64_t)s;
-		return 0;
-	}
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &t);
-	time_t at = end == NULL ? -1 : timegm(&t);
-	if (end == NULL || (strcmp(end, "Z") != 0 && strcmp(end, "+00:00") != 0) || at < 0)
-		return fail(err, 0, "--build-time wants seconds since 1970 or a time like 2026-01-31T12:00:00Z, not \"%.40s\"", text);
-	*ret_s = at;
 	return 0;
 }
 
@@ -155,7 +123,7 @@ static int assemble(const struct eif_args *a, struct eif_writer *w, struct eif_m
 {
 	CLEANUP(close_fd) int kernel = -1;
 	CLEANUP(free_ptr) char *metadata = NULL;
-	uint8_t buf[EIF_CMDLINE_MAX + 64];
+	uint8_t buf[CMDLINE_BUFFER];
 	struct bytes cmdline = BYTES_NONE;
 	struct seam seam = { 0, NULL };
 	size_t metadata_n = 0;

@@ -1,16 +1,12 @@
 /* tee-rex kernel check: whether a kernel runs an enclave, before an image is made of it. The verdict is the table's
  * (image/kernel_rules.h); here files are read and findings printed. */
-#include "base/cleanup.h"
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "image/kernel_config.h"
-#include "image/kernel_rules.h"
+#include "image/kernel_check.h"
+#include "image/map_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 enum { TEXT_OFFSET_KNOWN = 2 << 20 };
 
@@ -26,77 +22,15 @@ static const struct option_spec options[] = {
 	OPTIONS_END
 };
 
-/* Whatever was learned, up to the point where code says it ended. */
-struct verdict {
-	enum kernel_code code;
-	const char *about;                   /* the file that code is about; borrowed */
-	bool has_kernel;
-	struct kernel_image kernel;
-	const char *config_from;             /* NULL: none was found */
-	struct kernel_report report;
-};
-
-static int map_file(const char *path, struct bytes *ret, struct err *err)
-{
-	struct stat st;
-	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) != 0)
-		return fail(err, errno, "open %s", path);
-	if (!S_ISREG(st.st_mode))
-		return fail(err, 0, "%s is not a file", path);
-	*ret = BYTES_NONE;
-	if (st.st_size == 0)
-		return 0;
-	void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return fail(err, errno, "map %s", path);
-	*ret = bytes_of(p, (size_t)st.st_size);
-	return 0;
-}
-
 static int map_optional(const char *path, struct bytes *ret, struct err *err)
 {
 	*ret = BYTES_NONE;
 	return path == NULL ? 0 : map_file(path, ret, err);
 }
 
-/* The kernel's own configuration is the truth; --config counts where there is none to be had. */
-static void judge(struct verdict *v, const char *path, struct bytes file, const struct kernel_args *a,
-                  struct bytes config, struct bytes module)
-{
-	struct kernel_want want = { .arch = KERNEL_X86_64, .nsm_module = a->module != NULL };
-	CLEANUP(free_ptr) char *own = NULL;
-	size_t own_n;
-	v->about = path;
-	if (path != NULL) {
-		v->code = kernel_parse(file, &v->kernel);
-		if (v->code != KERNEL_OK)
-			return;
-		v->has_kernel = true;
-		want.arch = v->kernel.arch;
-		v->code = kernel_config_find(&v->kernel, &own, &own_n);
-		if (v->code == KERNEL_OK) {
-			config = bytes_of(own, own_n);
-			v->config_from = path;
-		} else if (a->config == NULL || (v->code != KERNEL_NO_CONFIG && v->code != KERNEL_UNKNOWN_PACKING)) {
-			return;
-		}
-	}
-	if (v->config_from == NULL)
-		v->config_from = v->about = a->config;
-	if (a->module != NULL) {
-		v->code = kernel_check_module(module, &v->kernel);
-		if (v->code != KERNEL_OK) {
-			v->about = a->module;
-			return;
-		}
-	}
-	v->code = kernel_check_config(config, &want, &v->report);
-}
-
 /* --- for people --------------------------------------------------------------------------------- */
 
-static void print_kernel(const struct verdict *v)
+static void print_kernel(const struct kernel_check *v)
 {
 	char release[256];
 	if (!v->has_kernel)
@@ -121,7 +55,7 @@ static void print_findings(const struct kernel_report *r)
 		}
 }
 
-static void print_text(const struct verdict *v)
+static void print_text(const struct kernel_check *v)
 {
 	bool fits = v->code == KERNEL_OK;
 	print_kernel(v);
@@ -137,7 +71,7 @@ static void print_text(const struct verdict *v)
 
 /* --- for programs ------------------------------------------------------------------------------- */
 
-static void print_json(const struct verdict *v)
+static void print_json(const struct kernel_check *v)
 {
 	static uint8_t buf[64 << 10];            /* every finding at once takes a third of it */
 	struct writer w = writer_of(buf, sizeof buf);
@@ -175,13 +109,13 @@ static int usage(const struct err *err)
 
 static int check(const struct kernel_args *a, const char *path)
 {
-	static struct verdict v;
+	static struct kernel_check v;
 	struct bytes file, config, module;
 	struct err err;
 	if (map_optional(path, &file, &err) < 0 || map_optional(a->config, &config, &err) < 0 ||
 	    map_optional(a->module, &module, &err) < 0)
 		return usage(&err);
-	judge(&v, path, file, a, config, module);
+	kernel_check_run(&v, path, file, a->config, config, a->module, module, 0);
 	if (v.code == KERNEL_BAD_CONFIG && v.report.bad_line > 0)
 		fprintf(stderr, "tee-rex kernel: %s: %s: %s (line %zu)\n", kernel_code_name(v.code), v.about,
 		        kernel_code_text(v.code), v.report.bad_line);

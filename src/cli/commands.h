@@ -5,6 +5,7 @@
 
 int attest_main(int argc, char **argv);
 int config_main(int argc, char **argv);
+int build_main(int argc, char **argv);
 int describe_main(int argc, char **argv);
 int eif_main(int argc, char **argv);
 int extract_main(int argc, char **argv);

@@ -18,6 +18,7 @@ static const struct command {
 	{ "attest", attest_main, "fetch an attestation document with a fresh nonce and verify it" },
 	{ "verify", verify_main, "verify an attestation document offline" },
 	{ "prove", prove_main, "verify, encrypt an input, have it proven, check the answer" },
+	{ "build", build_main, "make an enclave image from a container image" },
 	{ "describe", describe_main, "say what an enclave image is, measures to and was signed by" },
 	{ "sign", sign_main, "sign an enclave image, also with a key that lives elsewhere" },
 	{ "extract", extract_main, "write the sections of an enclave image to files" },

@@ -60,7 +60,14 @@
 	X(NOT_AUTHORIZED, "not-authorized") \
 	X(REGISTRY_ERROR, "registry-error") \
 	X(BAD_REDIRECT, "bad-redirect") \
-	X(CREDENTIALS, "credentials")                   /* the configuration file or its helper program */
+	X(CREDENTIALS, "credentials")                   /* the configuration file or its helper program */ \
+	/* building an enclave image */ \
+	X(BAD_KERNEL, "bad-kernel") \
+	X(BAD_INIT, "bad-init")                         /* not a static program of the kernel's architecture */ \
+	X(NO_PROGRAM, "no-program")                     /* nothing to start, or not in the image */ \
+	X(BAD_SERVICE, "bad-service")                   /* what is to be started cannot be written down */ \
+	X(BAD_DIRECTORY, "bad-directory")               /* what has to be a directory is something else */ \
+	X(LAYOUT_LIMIT, "layout-limit")                 /* the layout cannot hold it */
 
 #define IMAGE_CODE_ENUM(id, name) IMAGE_##id,
 enum image_code { IMAGE_CODES(IMAGE_CODE_ENUM) IMAGE_CODE_COUNT };

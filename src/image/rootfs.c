@@ -228,6 +228,50 @@ enum image_code rootfs_read_file(struct rootfs *r, uint32_t inode, size_t max, u
 	return IMAGE_OK;
 }
 
+/* --- additions ------------------------------------------------------------------------------------------- */
+
+static enum image_code add_directory(struct tree *t, uint32_t parent, struct bytes name, uint32_t mode, uint32_t *ret,
+                                     struct err *err)
+{
+	const struct tree_attributes a = { .mode = S_IFDIR | mode };
+	uint32_t inode;
+	if (name.n > TREE_NAME_MAX)
+		return image_fail(err, IMAGE_BAD_NAME, 0, "a part of its path is longer than %d bytes", TREE_NAME_MAX);
+	enum image_code c = tree_add_inode(t, &a, &inode, err);
+	if (c == IMAGE_OK)
+		c = tree_set(t, parent, name, inode, (uint16_t)(TREE_LAYERS_MAX + 1), ret, err);
+	if (c != IMAGE_OK)
+		return c;
+	/* what tree_finish() does for those that were there */
+	tree_inode(t, inode)->links = 1;
+	tree_inode(t, inode)->node = *ret;
+	t->live_nodes++;
+	return IMAGE_OK;
+}
+
+enum image_code rootfs_make_directory(struct rootfs *r, const char *path, uint32_t mode, struct err *err)
+{
+	uint32_t at = TREE_ROOT;
+	size_t n = strlen(path);
+	if (n > TREE_PATH_MAX)
+		return image_fail(err, IMAGE_BAD_NAME, 0, "a path of %zu bytes is too long", n);
+	for (size_t end, start = 0; start < n; start = end + 1) {
+		end = start + strcspn(path + start, "/");
+		uint32_t found = end > 0 ? tree_resolve(r->tree, bytes_of(path, end), true) : TREE_ROOT;
+		enum image_code c = IMAGE_OK;
+		if (found == 0 && (end == start || path[start] == '.' || tree_lookup(r->tree, at, bytes_of(path + start, end - start)) != 0))
+			return image_fail(err, IMAGE_BAD_DIRECTORY, 0, "%.*s is a link to nowhere, or no plain path", (int)end, path);
+		if (found == 0)
+			c = add_directory(r->tree, at, bytes_of(path + start, end - start), end == n ? mode : 0755, &found, err);
+		if (c != IMAGE_OK)
+			return c;
+		if (!tree_is_directory(r->tree, found))
+			return image_fail(err, IMAGE_BAD_DIRECTORY, 0, "%.*s is no directory", (int)end, path);
+		at = found;
+	}
+	return IMAGE_OK;
+}
+
 /* --- the user ---------------------------------------------------------------------------------------------- */
 
 /* The bytes of the file that path means in the image; nothing when there is none. *ret_owned: to be freed. */

@@ -63,6 +63,9 @@ enum image_code rootfs_contents(struct rootfs *r, struct content_sink *sink, str
 /* One file's bytes (*ret owned by the caller): reads its layer again. TOO_LARGE above max. */
 enum image_code rootfs_read_file(struct rootfs *r, uint32_t inode, size_t max, uint8_t **ret, size_t *ret_n,
                                  struct err *err);
+/* Makes the directory and what is missing above it, owned by root, where it is not there yet; symbolic links count as
+ * what they point to. BAD_DIRECTORY when something else is in its place. */
+enum image_code rootfs_make_directory(struct rootfs *r, const char *path, uint32_t mode, struct err *err);
 /* user as in the configuration, or one given in its place; looked up in the tree's /etc/passwd and /etc/group. */
 enum image_code rootfs_resolve_user(struct rootfs *r, const char *user, struct image_user *ret, struct err *err);
 

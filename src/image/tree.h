@@ -44,14 +44,14 @@ struct tree_inode {
 	uint32_t links;                      /* names in the finished tree; 0: not part of it */
 	uint64_t size;                       /* of a regular file; of a symbolic link's target */
 	int64_t mtime;
-	uint64_t user;                       /* for whoever consumes the tree; starts as 0 */
+	uint64_t user;                       /* this and number: for whoever consumes the tree; start as 0 */
 	uint32_t ordinal;                    /* which entry of its layer it is, counted from 0 */
 	uint32_t node;                       /* its first name in the finished tree */
 	uint32_t target;                     /* symbolic link: tree_target() */
 	uint32_t xattrs;                     /* tree_xattr_next() */
 	uint16_t layer;
 	uint16_t spare;
-	uint32_t spare2;
+	uint32_t number;
 };
 _Static_assert(sizeof(struct tree_inode) == 64, "divides a segment");
 

@@ -1,0 +1,227 @@
+"""tee-rex build from the outside: what is in the image, what starts in it, what it measures to, what is refused. Images are
+taken apart by tests/e2e/built.py, trees compared with what umoci unpacks."""
+import json
+import os
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+import eif_oracle
+from built import Built, build, cpio_tree, refused, registers, run_build
+from conftest import BUILD
+from images import differences, digest, docker_archive, entry, layer, simple_layout, snapshot, umoci_unpack
+from test_image_sources import BASE, CHANGES, needs_root
+from test_kernel import FRAGMENT, bzimage, with_config
+
+APP = layer(entry("bin/app", data=b"#!/bin/sh\n", mode=0o755), entry("srv", "dir", uid=7), entry("etc/passwd",
+            data=b"root:x:0:0:root:/root:/bin/sh\nweb:x:101:102::/home/web:/bin/sh\n"),
+            entry("etc/group", data=b"root:x:0:\nweb:x:102:\nlogs:x:44:web,other\n"))
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory):
+    """The options that give a kernel and an init: a kernel's shell with our configuration, and a static program."""
+    work = tmp_path_factory.mktemp("parts")
+    (work / "bzImage").write_bytes(bzimage(with_config(FRAGMENT)))
+    (work / "init.c").write_text("int main(void) { return 0; }\n")
+    subprocess.run(["gcc", "-static", "-Os", "-s", "-o", work / "init", work / "init.c"], check=True)
+    return ["--kernel", work / "bzImage", "--init", work / "init"]
+
+
+# --- what is in it ------------------------------------------------------------------------------------------------
+
+@needs_root
+@pytest.mark.parametrize("compress", ["none", "gzip", "zstd"])
+def test_plain_tree_is_what_umoci_unpacks(tmp_path, parts, compress):
+    layout = simple_layout(tmp_path / "layout", BASE, CHANGES)
+    result = build(layout.path, tmp_path / "app.eif", *parts, "--layout", "plain", "--compress", compress, "--entrypoint", "/bin/sh",
+                   "--workdir", "/")
+    made = Built(tmp_path / "app.eif")
+    assert made.boot_packing == made.app_packing == compress
+    tree = cpio_tree(made.app)
+    expected = snapshot(umoci_unpack(layout.path, "it", tmp_path / "unpacked"), times=False)
+    for path, (kind, mode) in {b"proc": ("directory", "0555"), b"sys": ("directory", "0555")}.items():
+        assert tree[0].pop(path)[:2] == (kind, mode)
+    # newc knows no extended attributes: that is said, and the only difference
+    tree[0][b"srv/capable"] = expected[0][b"srv/capable"]
+    assert differences(tree, expected) == []
+    assert {w["kind"]: w["count"] for w in result["warnings"]}["xattr-layout"] == 1
+    # one time everywhere, numbers without gaps, directories before what is in them
+    assert {e.mtime for e in made.app.values()} == {0}
+    assert {e.ino for e in made.app.values()} == set(range(1, 1 + len({e.ino for e in made.app.values()})))
+
+
+def test_boot_ramdisk_and_metadata(tmp_path, parts):
+    layout = simple_layout(tmp_path / "layout", APP)
+    build(layout.path, tmp_path / "app.eif", *parts, "--name", "thing", "--version", "7", "--build-time", "2026-01-31T12:00:00Z")
+    made = Built(tmp_path / "app.eif")
+    assert {n: (e.kind, e.mode & 0o7777) for n, e in made.boot.items()} == {
+        b"app": ("directory", 0o755), b"dev": ("directory", 0o755), b"etc": ("directory", 0o755), b"etc/tee-rex": ("directory", 0o755),
+        b"proc": ("directory", 0o755), b"run": ("directory", 0o755), b"sys": ("directory", 0o755), b"tmp": ("directory", 0o1777),
+        b"etc/tee-rex/init.conf": ("file", 0o444), b"init": ("file", 0o555)}
+    assert made.boot[b"init"].data == open(parts[3], "rb").read() and made.kernel == open(parts[1], "rb").read()
+    assert made.cmdline == ("reboot=k panic=-1 pci=off console=ttyS0 random.trust_cpu=on rootfstype=ramfs i8042.noaux i8042.nomux "
+                            "i8042.nopnp i8042.dumbkbd")
+    manifest = json.loads((layout.path / "index.json").read_text())["manifests"][0]["digest"]
+    assert (made.metadata["ImageName"], made.metadata["ImageVersion"]) == ("thing", "7")
+    assert made.metadata["BuildMetadata"]["BuildTime"] == "2026-01-31T12:00:00+00:00"
+    assert made.metadata["DockerInfo"]["Digest"] == manifest and made.metadata["DockerInfo"]["Architecture"] == "amd64"
+    assert made.app[b"app/srv"].uid == 7
+
+
+def test_registers_are_the_defined_ones(tmp_path, parts):
+    result = build(simple_layout(tmp_path / "layout", APP).path, tmp_path / "app.eif", *parts)["measurements"]
+    mine = registers(tmp_path / "app.eif")
+    assert {k: result[k] for k in mine} == mine
+    done = run_build(tmp_path / "layout", tmp_path / "app.eif", *parts)
+    assert done.stdout.decode() == "".join(f"{i}={mine[f'PCR{i}']}\n" for i in range(3))
+    said = subprocess.run([BUILD / "tee-rex", "describe", tmp_path / "app.eif"], capture_output=True, check=True)
+    said = json.loads(said.stdout)
+    assert {k: said["Measurements"][k] for k in mine} == mine and said["CheckCRC"] is True
+    program, why = eif_oracle.oracle()
+    if program is None:
+        pytest.skip(why)
+    stock = eif_oracle.describe(program, tmp_path / "app.eif")
+    assert stock is not None and {k: stock["Measurements"][k] for k in mine} == mine
+
+
+def test_same_input_same_bytes(tmp_path, parts):
+    one = simple_layout(tmp_path / "layout", BASE, CHANGES, APP, config={"Entrypoint": ["app"], "Env": ["PATH=/bin"]}).path
+    other = tmp_path / "elsewhere/deeper"
+    other.parent.mkdir()
+    shutil.copytree(one, other)
+    for path in other.rglob("*"):
+        os.utime(path, (1, 1))
+    copy = [parts[0], tmp_path / "other-kernel", parts[2], tmp_path / "other-init"]
+    for i in (1, 3):
+        shutil.copy(parts[i], copy[i])
+    build(one, tmp_path / "one.eif", *parts, "--name", "x")
+    build(other, tmp_path / "two.eif", *copy, "--name", "x", "--tree-memory", "0", env={"TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": "/nowhere"})
+    assert (tmp_path / "one.eif").read_bytes() == (tmp_path / "two.eif").read_bytes()
+    archive = docker_archive(tmp_path / "docker.tar", [BASE, CHANGES, APP], config={"Entrypoint": ["app"], "Env": ["PATH=/bin"]})
+    result = build(f"docker-archive:{archive}", tmp_path / "three.eif", *parts, "--name", "x")
+    assert result["measurements"]["PCR0"] == registers(tmp_path / "one.eif")["PCR0"]
+
+
+# --- what starts in it ----------------------------------------------------------------------------------------------
+
+def service(tmp_path, parts, config, *options, layers=(APP,)):
+    shutil.rmtree(tmp_path / "layout", ignore_errors=True)
+    build(simple_layout(tmp_path / "layout", *layers, config=config).path, tmp_path / "app.eif", *parts, *options)
+    return Built(tmp_path / "app.eif")
+
+
+def test_entrypoint_and_cmd(tmp_path, parts):
+    both = {"Entrypoint": ["/bin/app", "-x"], "Cmd": ["--serve", ""]}
+    cases = [(both, [], ["/bin/app", "-x", "--serve", ""]), ({"Entrypoint": ["app"]}, [], ["/bin/app"]),
+             ({"Cmd": ["app", "two words"]}, [], ["/bin/app", "two words"]), (both, ["--cmd", "other"], ["/bin/app", "-x", "other"]),
+             (both, ["--cmd", ""], ["/bin/app", "-x"]), (both, ["--entrypoint", "bin/app"], ["/bin/app"]),
+             (both, ["--entrypoint", "./app", "--entrypoint", "a=b", "--cmd", "c", "--workdir", "/bin"], ["/bin/app", "a=b", "c"])]
+    for config, options, expected in cases:
+        assert service(tmp_path, parts, config, *options).table["app"]["arg"] == expected
+
+
+def test_environment_user_workdir_ports_signal(tmp_path, parts):
+    config = {"Entrypoint": ["app"], "Env": ["PATH=/none:/bin", "A=1", "EMPTY="], "WorkingDir": "/var/lib/missing/", "User": "web",
+              "ExposedPorts": {"8080/tcp": {}, "53/udp": {}}, "StopSignal": "SIGQUIT"}
+    made = service(tmp_path, parts, config)
+    app = made.table["app"]
+    assert app["env"] == ["PATH=/none:/bin", "HOME=/home/web", "A=1", "EMPTY="]
+    assert (app["uid"], app["gid"], app["group"], app["workdir"]) == ("101", "102", ["44"], "/var/lib/missing")
+    assert app["bridge"] == ["8080 8080"] and app["stop_signal"] in ("QUIT", "SIGQUIT", "3")
+    assert made.app[b"app/var/lib/missing"].kind == "directory" and made.app[b"app/var"].uid == 0
+    made = service(tmp_path, parts, config, "--env", "A", "--env", "B=2", "--env", "EMPTY=no", "--user", "0:44", "--workdir", "/srv",
+                   "--bridge", "5000:8080", "--nsm", "--epoch", "9")
+    app = made.table["app"]
+    assert app["env"] == ["PATH=/none:/bin", "HOME=/root", "EMPTY=no", "B=2"]
+    assert (app["uid"], app["gid"], app["workdir"], app["bridge"]) == ("0", "44", "/srv", ["5000 8080"])
+    assert app["grant"] == ["nsm", "container-capabilities"] and made.table[""]["epoch"] == "9"
+    assert "grant" in service(tmp_path, parts, {"Cmd": ["app"]}).table["app"]
+    assert "nsm" not in service(tmp_path, parts, {"Cmd": ["app"]}).table["app"]["grant"]
+
+
+def test_program_keeps_the_name_it_is_called_by(tmp_path, parts):
+    # busybox looks at its name: the link's name counts, the directory's link does not
+    busybox = layer(entry("usr/bin/busybox", data=b"x", mode=0o755), entry("usr/bin/sh", "symlink", link="busybox"),
+                    entry("bin", "symlink", link="usr/bin"))
+    assert service(tmp_path, parts, {"Cmd": ["sh", "-c", "true"]}, layers=(busybox,)).table["app"]["arg"][0] == "/usr/bin/sh"
+    assert service(tmp_path, parts, {"Cmd": ["/bin/../bin/sh"]}, layers=(busybox,)).table["app"]["arg"][0] == "/usr/bin/sh"
+
+
+def test_service_file_is_taken_whole(tmp_path, parts):
+    (tmp_path / "table").write_text("[service one]\narg = /bin/app\n[service two]\narg = /bin/app\narg = -x\nafter = one\nuid = 5\n")
+    table = service(tmp_path, parts, {"Entrypoint": ["nothing"]}, "--service", tmp_path / "table", "--epoch", "3").table
+    assert table["one"]["arg"] == ["/bin/app"] and table["two"]["arg"] == ["/bin/app", "-x"] and table["two"]["uid"] == "5"
+    assert table[""]["epoch"] == "3" and "app" not in table
+    done = run_build(tmp_path / "layout", tmp_path / "x.eif", *parts, "--service", tmp_path / "table", "--user", "web")
+    assert done.returncode == 2 and b"--service says everything" in done.stderr
+    (tmp_path / "table").write_text("[service one]\narg = /bin/gone\n")
+    assert refused(tmp_path / "layout", tmp_path / "x.eif", *parts, "--service", tmp_path / "table")[0] == "no-program"
+    (tmp_path / "table").write_text("[service one]\nargs = /bin/app\n")
+    code, message = refused(tmp_path / "layout", tmp_path / "x.eif", *parts, "--service", tmp_path / "table")
+    assert code == "bad-service" and "table:2" in message
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+def test_nothing_to_start(tmp_path, parts):
+    for config, word in [({}, "--entrypoint"), ({"Cmd": ["gone"]}, "PATH"), ({"Cmd": ["/etc/passwd"]}, "x bit"), ({"Cmd": ["/srv"]}, "x bit")]:
+        shutil.rmtree(tmp_path / "layout", ignore_errors=True)
+        layout = simple_layout(tmp_path / "layout", APP, config=config)
+        code, message = refused(layout.path, tmp_path / "x.eif", *parts)
+        assert code == "no-program" and word in message
+
+
+def test_bad_parts(tmp_path, parts):
+    layout = simple_layout(tmp_path / "layout", APP, config={"Cmd": ["app"]})
+    (tmp_path / "weak").write_bytes(bzimage(with_config(FRAGMENT + "# CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES is not set\n")))
+    (tmp_path / "none").write_bytes(bzimage(b"\x7fELF" + bytes(9000)))
+    (tmp_path / "nozstd").write_bytes(bzimage(with_config(FRAGMENT + "# CONFIG_RD_ZSTD is not set\n")))
+    shutil.copy("/bin/true", tmp_path / "dynamic")
+    shutil.copy(parts[3], tmp_path / "arm")
+    with open(tmp_path / "arm", "r+b") as f:
+        f.seek(18)
+        f.write(struct.pack("<H", 183))
+    for kernel, init, code, word in [("weak", None, "bad-kernel", "VIRTIO_MMIO_CMDLINE_DEVICES"), ("none", None, "bad-kernel", "--config"),
+                                     ("dynamic", None, "bad-kernel", "not-a-kernel"), (None, "dynamic", "bad-init", "dynamically"),
+                                     (None, "arm", "bad-init", "architecture"), (None, "weak", "bad-init", "ELF"),
+                                     ("missing", None, "io", "missing"), ("nozstd", None, "bad-kernel", "RD_ZSTD")]:
+        got, message = refused(layout.path, tmp_path / "x.eif", "--kernel", tmp_path / kernel if kernel else parts[1], "--init",
+                               tmp_path / init if init else parts[3])
+        assert got == code and word in message, (kernel, init, got, message)
+    # gzip instead of what the kernel cannot unpack
+    assert run_build(layout.path, tmp_path / "x.eif", "--kernel", tmp_path / "nozstd", *parts[2:], "--compress", "gzip").returncode == 0
+
+
+def test_other_architecture(tmp_path, parts):
+    layout = simple_layout(tmp_path / "layout", APP, config={"Cmd": ["app"]}, architecture="arm64")
+    code, message = refused(layout.path, tmp_path / "x.eif", *parts, "--platform", "linux/arm64")
+    assert code == "bad-kernel" and "arm64" in message
+
+
+def test_directories_that_are_none(tmp_path, parts):
+    for entries, config in [([entry("proc", data=b"x")], {}), ([], {"WorkingDir": "/etc/passwd/x"}), ([], {"WorkingDir": "/loop/x"}),
+                            ([entry("tmp", "symlink", link="/nowhere")], {})]:
+        shutil.rmtree(tmp_path / "layout", ignore_errors=True)
+        layout = simple_layout(tmp_path / "layout", APP, layer(entry("loop", "symlink", link="loop"), *entries), config={"Cmd": ["app"], **config})
+        assert refused(layout.path, tmp_path / "x.eif", *parts)[0] == "bad-directory"
+
+
+def test_damaged_layer_leaves_nothing(tmp_path, parts):
+    layout = simple_layout(tmp_path / "layout", APP, config={"Cmd": ["app"]})
+    (tmp_path / "x.eif").write_text("the old one")
+    blob = max((layout.path / "blobs/sha256").iterdir(), key=lambda p: p.stat().st_size)
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    assert refused(layout.path, tmp_path / "x.eif", *parts)[0] in ("digest-mismatch", "bad-compression")
+    assert (tmp_path / "x.eif").read_text() == "the old one"
+
+
+def test_wrong_use(tmp_path, parts):
+    for options, word in [([], "SOURCE"), (["a", "b"], ""), (["a"], "--kernel"), (["a", *parts, "-o", "x", "--compress", "xz"], "gzip"),
+                          (["a", *parts, "-o", "x", "--layout", "tar"], "plain"), (["a", *parts, "-o", "x", "--epoch", "4294967296"], "epoch")]:
+        done = subprocess.run([BUILD / "tee-rex", "build", *map(str, options)], capture_output=True, text=True)
+        assert done.returncode == 2 and word in done.stderr and done.stdout == "", (options, done.stderr)
