@@ -21,9 +21,12 @@
 #include <sys/utsname.h>
 
 /* --- identity --------------------------------------------------------------------------------- */
+/* A job's files belong to its user in a directory closed to others (chown, dac_override), it gets that user's ids and no
+ * capabilities (setgid, setuid, setpcap), it is killed (kill), and its namespaces and mounts are made (sys_admin). */
+static const int needed[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN };
+
 bool sandbox_privileged(void)
 {
-	static const int needed[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_SYS_ADMIN };
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct have[2];
 
@@ -35,16 +38,46 @@ bool sandbox_privileged(void)
 	return true;
 }
 
+static bool is_needed(unsigned long cap)
+{
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+		if ((unsigned long)needed[i] == cap)
+			return true;
+	return false;
+}
+
+/* From the bounding set: what execve could give back. */
+static int drop_bounding(bool (*kept)(unsigned long cap), struct err *err)
+{
+	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if ((kept == NULL || !kept(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
+			return fail(err, errno, "drop capability %lu from the bounding set", cap);
+	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ? fail(err, errno, "clear the ambient capabilities") : 0;
+}
+
+int sandbox_keep_privileges(struct err *err)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct kept[2] = { { 0 }, { 0 } };
+	int bad = drop_bounding(is_needed, err);
+
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+		kept[CAP_TO_INDEX(needed[i])].effective |= CAP_TO_MASK(needed[i]);
+		kept[CAP_TO_INDEX(needed[i])].permitted |= CAP_TO_MASK(needed[i]);
+	}
+	if (bad == 0 && syscall(SYS_capset, &header, kept) != 0)
+		bad = fail(err, errno, "drop capabilities");
+	return bad;
+}
+
 int sandbox_identity(bool change_ids, uid_t uid, gid_t gid, struct err *err)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct none[2] = { { 0 }, { 0 } };
 
-	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
-			return fail(err, errno, "drop capability %lu from the bounding set", cap);
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
-		return fail(err, errno, "clear the ambient capabilities");
+	int bad = drop_bounding(NULL, err);
+	if (bad != 0)
+		return bad;
 	if (change_ids && setgroups(0, NULL) != 0)
 		return fail(err, errno, "drop the supplementary groups");
 	if (change_ids && setresgid(gid, gid, gid) != 0)
@@ -132,7 +165,7 @@ int sandbox_close(unsigned first, bool at_exec, struct err *err)
 #ifdef FILTER_ARCH
 static const unsigned refused[] = {
 	/* ways out that namespaces do not close */
-	SYS_socket, SYS_socketpair,
+	SYS_socket,
 	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
 	/* other processes */
 	SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_process_madvise, SYS_kcmp, SYS_pidfd_getfd,
@@ -141,16 +174,23 @@ static const unsigned refused[] = {
 	/* the kernel's large, rarely needed surfaces */
 	SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_memfd_secret,
 	SYS_fanotify_init, SYS_open_by_handle_at, SYS_name_to_handle_at, SYS_quotactl, SYS_syslog, SYS_personality,
-	/* namespaces, mounts, the machine: all need capabilities a job has not */
-	SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot,
-	SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_mount_setattr,
+	/* the machine: all need capabilities a job has not */
+	SYS_setns, SYS_chroot, SYS_fspick,
 	SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load, SYS_reboot,
 	SYS_swapon, SYS_swapoff, SYS_acct, SYS_settimeofday, SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex,
 #ifdef __x86_64__
 	SYS_iopl, SYS_ioperm, SYS_modify_ldt,
 #endif
 };
-enum { REFUSED_COUNT = sizeof refused / sizeof *refused, FIXED_MAX = 16 };
+/* What a job's maker needs, and no job: namespaces, mounts, a pair of sockets. */
+static const unsigned refused_to_jobs[] = {
+	SYS_socketpair, SYS_unshare, SYS_mount, SYS_umount2, SYS_pivot_root,
+	SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_mount_setattr,
+};
+enum {
+	REFUSED_COUNT = sizeof refused / sizeof *refused, REFUSED_TO_JOBS_COUNT = sizeof refused_to_jobs / sizeof *refused_to_jobs,
+	FIXED_MAX = 16
+};
 
 #define LOAD(field) (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define RETURN(v) (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, (v))
@@ -160,12 +200,13 @@ enum { REFUSED_COUNT = sizeof refused / sizeof *refused, FIXED_MAX = 16 };
 #define IF_ANY_BIT(v) (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (v), 0, 1)
 #define ERROR(e) RETURN(SECCOMP_RET_ERRNO | (e))
 
-int sandbox_seal(struct err *err)
+/* to_job: the whole of it. */
+static int seal(bool to_job, struct err *err)
 {
 	/* the kernel reads clone's flags as 64 bits, but namespaces are all in the low half */
 	const unsigned new_namespace = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
 	                               CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
-	struct sock_filter code[2 * REFUSED_COUNT + FIXED_MAX];
+	struct sock_filter code[2 * (REFUSED_COUNT + REFUSED_TO_JOBS_COUNT) + FIXED_MAX];
 	unsigned short n = 0;
 
 	code[n++] = LOAD(arch);
@@ -174,18 +215,24 @@ int sandbox_seal(struct err *err)
 	code[n++] = LOAD(nr);
 	code[n++] = IF_ABOVE(0x3fffffff);                /* x32 */
 	code[n++] = ERROR(ENOSYS);
-	code[n++] = IF_EQUAL(SYS_clone3);
-	code[n++] = ERROR(ENOSYS);
 	for (size_t i = 0; i < REFUSED_COUNT; i++) {
 		code[n++] = IF_EQUAL(refused[i]);
 		code[n++] = ERROR(EPERM);
 	}
-	code[n++] = IF_EQUAL(SYS_clone);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1);
-	code[n++] = RETURN(SECCOMP_RET_ALLOW);
-	code[n++] = LOAD(args[0]);                       /* little-endian: the low half */
-	code[n++] = IF_ANY_BIT(new_namespace);
-	code[n++] = ERROR(EPERM);
+	for (size_t i = 0; i < REFUSED_TO_JOBS_COUNT && to_job; i++) {
+		code[n++] = IF_EQUAL(refused_to_jobs[i]);
+		code[n++] = ERROR(EPERM);
+	}
+	if (to_job) {
+		code[n++] = IF_EQUAL(SYS_clone3);
+		code[n++] = ERROR(ENOSYS);
+		code[n++] = IF_EQUAL(SYS_clone);
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1);
+		code[n++] = RETURN(SECCOMP_RET_ALLOW);
+		code[n++] = LOAD(args[0]);               /* little-endian: the low half */
+		code[n++] = IF_ANY_BIT(new_namespace);
+		code[n++] = ERROR(EPERM);
+	}
 	code[n++] = RETURN(SECCOMP_RET_ALLOW);
 
 	struct sock_fprog program = { .len = n, .filter = code };
@@ -195,8 +242,12 @@ int sandbox_seal(struct err *err)
 	return 0;
 }
 #else
-int sandbox_seal(struct err *err)
+static int seal(bool to_job, struct err *err)
 {
+	(void)to_job;
 	return fail(err, ENOSYS, "there is no system call filter for this architecture");
 }
 #endif
+
+int sandbox_seal(struct err *err) { return seal(true, err); }
+int sandbox_seal_maker(struct err *err) { return seal(false, err); }

@@ -18,6 +18,9 @@
 /* True when this process may change ids and make namespaces without a user namespace. */
 bool sandbox_privileged(void);
 
+/* Only the capabilities of sandbox_privileged() are left, in the bounding set too; ids stay. */
+int sandbox_keep_privileges(struct err *err);
+
 /* No capabilities in any set, the bounding set included. With change_ids: no supplementary groups, and
  * uid and gid in all their forms; without it the ids stay (an ordinary user has no others to give). */
 int sandbox_identity(bool change_ids, uid_t uid, gid_t gid, struct err *err);
@@ -47,6 +50,10 @@ int sandbox_no_new_privs(struct err *err);
  * answers ENOSYS, so that libc falls back to clone, whose flags a filter can see. Call
  * sandbox_no_new_privs() first. -ENOSYS: not on this architecture. */
 int sandbox_seal(struct err *err);
+
+/* The same for whoever makes the jobs: without the refusals that stand in the way of making one (socketpair,
+ * namespaces, mounts). Jobs inherit it. -ENOSYS as above. */
+int sandbox_seal_maker(struct err *err);
 
 /* Kernels before 5.14 count RLIMIT_NPROC for the user across all namespaces: useless in a namespace. */
 bool sandbox_counts_tasks_per_namespace(void);

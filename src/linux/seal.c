@@ -1,6 +1,7 @@
 #include "linux/seal.h"
 
 #include "linux/landlock.h"
+#include "linux/sandbox.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -120,5 +121,28 @@ int seal_service(struct seal_report *ret, struct err *err)
 		bad = filter(&r.seccomp, err);
 	if (bad == 0)
 		*ret = r;
+	return bad;
+}
+
+/* --- the launcher's ------------------------------------------------------------------------------------------ */
+
+int seal_launcher(bool *ret_seccomp, struct err *err)
+{
+	const struct rlimit core = { 1, 1 };
+	const bool privileged = sandbox_privileged();
+	int bad = sandbox_no_new_privs(err);
+
+	if (bad == 0 && setrlimit(RLIMIT_CORE, &core) != 0)
+		bad = fail(err, errno, "set resource limits");
+	/* an ordinary user's keepers must be able to write their own id maps */
+	if (bad == 0 && privileged && prctl(PR_SET_DUMPABLE, 0) != 0)
+		bad = fail(err, errno, "make the process non-dumpable");
+	if (bad == 0 && privileged)
+		bad = sandbox_keep_privileges(err);
+	if (bad == 0) {
+		bad = sandbox_seal_maker(err);
+		*ret_seccomp = bad == 0;
+		bad = bad == -ENOSYS || bad == -EINVAL ? 0 : bad;
+	}
 	return bad;
 }

@@ -18,6 +18,13 @@ struct seal_report { bool landlock, seccomp; };          /* what the kernel gave
 /* The landlock part alone: *ret_given is false where the kernel has none. Needs no_new_privs. */
 int seal_landlock(bool *ret_given, struct err *err);
 
+/* The launcher's: root, because it makes mounts, namespaces and users, and nothing that this does not need: seven
+ * capabilities, no core dumps, no way to open a socket, trace, load a module or tune the kernel (sandbox_seal_maker). No
+ * landlock: a domain that knows files forbids mounts, and one that does not still forbids jobs to rename between
+ * directories. An ordinary user's launcher has no capabilities to give up. *ret_seccomp is false where the kernel has
+ * none. */
+int seal_launcher(bool *ret_seccomp, struct err *err);
+
 /* -errno when something that the kernel has could not be entered; what it lacks is only missing from *ret. */
 int seal_service(struct seal_report *ret, struct err *err);
 

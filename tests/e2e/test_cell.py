@@ -87,8 +87,11 @@ class Place:
         shutil.rmtree(self.path)
         shutil.rmtree(self.other)
 
-    def launcher(self, off=None, recipe="", wait=True, prefix=()):
-        """The shipped one, or (off: a set of guards, an empty one too) the one whose guards are off."""
+    def launcher(self, off=None, recipe="", wait=True, prefix=(), sealed=False):
+        """The shipped one, or (off: a set of guards, an empty one too) the one whose guards are off. Jobs inherit what the
+        launcher has given up, so that goes with any of them, unless sealed says otherwise."""
+        if off and not sealed:
+            off = {*off, "sealed-launcher"}
         config = EVIL_CONFIG.format(top="", recipe=f"ro = {self.ro}\n{recipe}", policy="require" if off is None else "degrade")
         config = config.replace("crs = none", f"crs = {self.crs}")
         return Launcher(self.path, config=config, prefix=(*PREFIX, *prefix), launcher=None if off is None else UNSAFE, evil=EVIL_CELL,
@@ -208,6 +211,47 @@ def test_attack(place, shipped, attack, errno, belts):
             assert attempt(l) == stops, f"{belt} alone"
     with place.launcher(set(belts) | needs) as l:
         assert attempt(l) == "ok", "nothing against it"
+
+
+# --- the launcher's own seal -----------------------------------------------------------------------------------------------
+
+# with all guards of the row off, what the launcher has given up for itself is still out of its jobs' reach
+SEALED = {
+    "unix {ro}/socket": "EPERM", "connect {port}": "EPERM", "bind 0": "EPERM", "io_uring": "EPERM",
+    "vm-readv {victim} {address} {word}": "EPERM", "ptrace {victim}": "EPERM", "ptrace-child": "EPERM", "pidfd-getfd": "EPERM",
+    "kcmp": "EPERM", "handle /job": "EPERM", "suid {ro}/suid": "EPERM", "chroot /crs": "EPERM", "nice -5": "EACCES",
+    "personality": "EPERM", "userfaultfd": "EPERM",
+}
+
+
+@pytest.mark.parametrize("attack", SEALED, ids=[a.replace("{", "").replace("}", "") for a in SEALED])
+def test_what_the_launcher_gave_up_no_job_has(place, attack):
+    belts = next(b for a, _, b in ROWS if a == attack)
+    with place.launcher(set(belts) | NEEDS.get(attack.split()[0], set()), sealed=True) as l:
+        text = attack.format(**{**vars(place), "victim": place.victim.pid, "launcher": l.pid, "n": 0})
+        assert result(l, text) == SEALED[attack]
+
+
+CAPABILITIES = sum(1 << n for n in (0, 1, 5, 6, 7, 8, 21))    # chown dac_override kill setgid setuid setpcap sys_admin
+
+
+def test_the_launcher_is_sealed(place, shipped):
+    """And so is the keeper of a cell, which has nothing left at all."""
+    def status(pid):
+        return dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status").read().splitlines() if ":\t" in line)
+    mine = status(shipped.pid)
+    assert [int(mine[s], 16) for s in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")] == [0, *[CAPABILITIES] * 3, 0]
+    assert mine["NoNewPrivs"] == "1" and mine["Seccomp"] == "2"
+    assert "sealed: capabilities=7 seccomp=yes" in shipped.log()
+    assert next(l for l in open(f"/proc/{shipped.pid}/limits") if l.startswith("Max core")).split()[4:6] == ["1", "1"]
+    shipped.open(0, b"hang\n")
+    (keeper,) = shipped.descendants()
+    its = status(keeper)
+    assert all(int(its[s], 16) == 0 for s in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    assert its["NoNewPrivs"] == "1" and its["Seccomp_filters"] == "2"
+    shipped.close()
+    with place.launcher({"sealed-launcher"}) as l:                 # control
+        assert int(status(l.pid)["CapEff"], 16) & ~CAPABILITIES and status(l.pid)["Seccomp"] == "0"
 
 
 # --- sockets ------------------------------------------------------------------------------------------------------------

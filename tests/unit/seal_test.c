@@ -12,12 +12,16 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -130,12 +134,101 @@ static void what_a_service_needs_works(void **state)
 	assert_int_equal(in_child(serve, true), 0);
 }
 
+/* --- the launcher's --------------------------------------------------------------------------------------- */
+static pid_t another;                    /* a user of its own, not dumpable: as the service is */
+
+static int try_mknod(void)
+{
+	int ret = outcome(mknod("/tmp/tee-rex-seal-node", S_IFCHR | 0600, makedev(1, 3)));
+	unlink("/tmp/tee-rex-seal-node");
+	return ret;
+}
+static int try_memory(void)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/mem", another);
+	return outcome(open(path, O_RDONLY));
+}
+static int try_seize(void) { return outcome(ptrace(PTRACE_SEIZE, another, NULL, NULL)); }
+static int try_clock(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return outcome(clock_settime(CLOCK_REALTIME, &now));
+}
+static int try_priority(void) { return outcome(setpriority(PRIO_PROCESS, 0, -5)); }
+static int try_lock(void)
+{
+	const struct rlimit more = { RLIM_INFINITY, RLIM_INFINITY };
+	return outcome(setrlimit(RLIMIT_CORE, &more));
+}
+/* What it is there for. */
+static int make_cell(void)
+{
+	int pair[2];
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("t", "/tmp", "tmpfs", 0, NULL) != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0)
+		return errno;
+	int file = open("/tmp/x", O_CREAT | O_RDWR, 0600);
+	if (file < 0 || fchown(file, 64000, 64000) != 0 || kill(another, 0) != 0)
+		return errno;
+	return outcome(setresuid(64000, 64000, 64000));
+}
+
+static const struct { const char *name; int (*probe)(void); int sealed; } launcher_probes[] = {
+	{ "unix socket", try_unix_socket, EPERM }, { "inet socket", try_inet_socket, EPERM }, { "mknod", try_mknod, EPERM },
+	{ "memory of the service", try_memory, EACCES }, { "ptrace", try_seize, EPERM }, { "clock", try_clock, EPERM },
+	{ "priority", try_priority, EACCES }, { "rlimit", try_lock, EPERM }, { "make a cell", make_cell, 0 },
+};
+
+static int in_launcher(int (*probe)(void))
+{
+	int status;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		bool seccomp;
+		struct err err;
+		_exit(seal_launcher(&seccomp, &err) != 0 || !seccomp ? 200 : probe());
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void the_launcher_keeps_what_it_needs_and_no_more(void **state)
+{
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("SKIPPED: needs root\n");
+		skip();
+	}
+	another = fork();
+	if (another == 0) {
+		if (setresuid(64001, 64001, 64001) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	usleep(50000);
+	for (size_t i = 0; i < sizeof launcher_probes / sizeof launcher_probes[0]; i++) {
+		int free_result = in_child(launcher_probes[i].probe, false), sealed = in_launcher(launcher_probes[i].probe);
+		if (free_result != 0 || sealed != launcher_probes[i].sealed)
+			print_error("%s: %d without the seal, %d with it\n", launcher_probes[i].name, free_result, sealed);
+		assert_int_equal(free_result, 0);
+		assert_int_equal(sealed, launcher_probes[i].sealed);
+	}
+	kill(another, SIGKILL);
+	waitpid(another, NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_way_out_is_closed),
 		cmocka_unit_test(landlock_alone_closes_files),
 		cmocka_unit_test(what_a_service_needs_works),
+		cmocka_unit_test(the_launcher_keeps_what_it_needs_and_no_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

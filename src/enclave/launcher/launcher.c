@@ -11,6 +11,7 @@
 #include "enclave/launcher/unsafe.h"
 #include "linux/fdpass.h"
 #include "linux/sandbox.h"
+#include "linux/seal.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -270,6 +271,18 @@ static uint32_t usable_cpus(void)
 	return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
 }
 
+/* Before the first cell is built: that one shows that all of them can be. */
+static int seal(struct err *err)
+{
+	bool seccomp = false;
+	if (guard_off("sealed-launcher"))
+		return 0;
+	int bad = seal_launcher(&seccomp, err);
+	if (bad == 0)
+		log_info("sealed: capabilities=%s seccomp=%s", sandbox_privileged() ? "7" : "none", seccomp ? "yes" : "NO (not in this kernel)");
+	return bad;
+}
+
 int launcher_open(struct launcher *l, const struct config *config, struct err *err)
 {
 	*l = (struct launcher){ .config = config, .signal_fd = -1, .prover.fd = -1, .signals.fd = -1, .loop.epoll_fd = -1 };
@@ -284,7 +297,9 @@ int launcher_open(struct launcher *l, const struct config *config, struct err *e
 		log_info("no cpu cgroup: jobs count as much as the service when CPU time is short, each of their threads for itself");
 	for (unsigned i = 0; i < LAUNCH_SLOTS_MAX; i++)
 		slot_init(&l->slot[i], (uint8_t)i, &l->host);
-	int bad = loop_open(&l->loop, err);
+	int bad = seal(err);
+	if (bad == 0)
+		bad = loop_open(&l->loop, err);
 	if (bad == 0)
 		bad = watch_signals(l, err);
 	if (bad == 0 && !guard_off("crs-hash"))
