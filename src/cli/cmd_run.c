@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/settings_args.h"
 #include "crypto/crypto.h"
 #include "format/frame.h"
 #include "host/process.h"
@@ -19,19 +20,25 @@
 #include <sys/stat.h>
 
 struct run_args {
-	const char *backend, *config, *gateway, *name, *state;
-	struct option_list pcrs;
-	bool debug, measure;
+	struct settings_args from;
+	const char *gateway, *name;
+	bool measure;
 };
+#define ENCLAVE(member) offsetof(struct run_args, from.s.enclave.member)
 
 static const struct option_spec options[] = {
-	{ 'b', "backend", OPT_STRING, offsetof(struct run_args, backend), "NAME", "where the enclave runs: process" },
-	{ 'c', "config", OPT_STRING, offsetof(struct run_args, config), "FILE", "measured configuration (docs/CONFIG.md)" },
+	SETTINGS_OPTION(run_args, from),
+	{ 'b', "backend", OPT_STRING, ENCLAVE(backend), "NAME", "where the enclave runs: process" },
+	{ 'i', "image", OPT_STRING, ENCLAVE(image), "EIF", "the enclave image; not with process" },
+	{ 'm', "memory", OPT_MIB, ENCLAVE(memory_mib), "MIB", "of the enclave (what the image needs)" },
+	{ 0, "cpus", OPT_U64, ENCLAVE(cpus), "N", "of the enclave; on hardware whole cores (one core)" },
+	{ 0, "cid", OPT_U64, ENCLAVE(cid), "N", "vsock address of the enclave, from 4 on (any)" },
+	{ 'c', "config", OPT_STRING, ENCLAVE(config), "FILE", "measured configuration (docs/CONFIG.md); only with process" },
 	{ 'g', "gateway", OPT_STRING, offsetof(struct run_args, gateway), "ADDR:PORT", "also serve the HTTP API there" },
-	{ 'n', "name", OPT_STRING, offsetof(struct run_args, name), "NAME", "of the instance (default: default)" },
-	{ 0, "state", OPT_STRING, offsetof(struct run_args, state), "DIR", "where the simulated NSM keeps its test root" },
-	{ 0, "pcr", OPT_LIST, offsetof(struct run_args, pcrs), "N=HEX", "preset a PCR of the simulated NSM" },
-	{ 0, "debug", OPT_FLAG, offsetof(struct run_args, debug), NULL, "PCR0, 1, 2 and 8 zero, as in a debug enclave" },
+	{ 'n', "name", OPT_STRING, offsetof(struct run_args, name), "NAME", "of the instance (the configuration's, or default)" },
+	{ 0, "state", OPT_STRING, ENCLAVE(state), "DIR", "where the simulated NSM keeps its test root" },
+	{ 0, "pcr", OPT_LIST, ENCLAVE(pcrs), "N=HEX", "preset a PCR of the simulated NSM" },
+	{ 0, "debug", OPT_FLAG, ENCLAVE(debug), NULL, "PCR0, 1, 2 and 8 zero, as in a debug enclave" },
 	{ 0, "measure", OPT_FLAG, offsetof(struct run_args, measure), NULL, "print the PCRs that a run would have, and end" },
 	OPTIONS_HELP,
 	OPTIONS_END
@@ -79,7 +86,7 @@ static int preset(struct backend *b, const char *text, struct err *err)
 	return 0;
 }
 
-static int state_dir(const struct run_args *a, char *buf, size_t cap)
+static int state_dir(const struct settings_enclave *a, char *buf, size_t cap)
 {
 	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 	if (a->state != NULL)
@@ -141,7 +148,7 @@ static int measure_programs(struct backend *b, const char *dir, const char *conf
 	return ret;
 }
 
-static int open_process(const struct run_args *a, const char *dir, const char *state, struct backend **ret, struct err *err)
+static int open_process(const struct settings_enclave *a, const char *dir, const char *state, struct backend **ret, struct err *err)
 {
 	static struct process_options o;
 	o = (struct process_options){ .program_dir = dir, .config = a->config, .state_dir = state, .debug = a->debug };
@@ -158,7 +165,7 @@ static int open_process(const struct run_args *a, const char *dir, const char *s
 /* state: where the simulated NSM keeps its root. */
 static const struct {
 	const char *name;
-	int (*open)(const struct run_args *a, const char *dir, const char *state, struct backend **ret, struct err *err);
+	int (*open)(const struct settings_enclave *a, const char *dir, const char *state, struct backend **ret, struct err *err);
 } backends[] = {
 	{ "process", open_process },
 };
@@ -185,15 +192,17 @@ static int print_registers(struct backend *b, struct err *err)
 static int run(const struct run_args *a, struct err *err)
 {
 	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX];
-	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : "default", .listen = a->gateway };
+	const struct settings_enclave *e = &a->from.s.enclave;
+	const char *configured = a->from.name[0] != '\0' ? a->from.name : "default";
+	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : configured, .listen = a->gateway };
 	if (!version_name_valid(bytes_str(o.name)))
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);
-	state_dir(a, state, sizeof state);
+	state_dir(e, state, sizeof state);
 	if (ret == 0 && !a->measure)
 		ret = make_path(state, err);
 	if (ret == 0)
-		ret = backends[backend_find(a->backend)].open(a, dir, state, &o.backend, err);
+		ret = backends[backend_find(e->backend)].open(e, dir, state, &o.backend, err);
 	if (ret < 0)
 		return ret;
 	return a->measure ? print_registers(o.backend, err) : run_enclave(&o, err);
@@ -201,27 +210,32 @@ static int run(const struct run_args *a, struct err *err)
 
 int run_main(int argc, char **argv)
 {
-	struct run_args a = { 0 };
+	static struct run_args a = { .from = SETTINGS_ARGS };
 	struct err err;
-	size_t n;
-	switch (options_parse(options, &a, argc, argv, NULL, 0, &n, &err)) {
+	switch (settings_args_parse("run", options, &a, sizeof a, argc, argv)) {
 	case OPTIONS_OK: break;
 	case OPTIONS_WANT_HELP:
-		options_help(stdout, "run", "--backend process [OPTIONS]", "Starts an enclave and stays in the foreground with it; "
-		             "Ctrl-C stops it in order.", options);
+		options_help(stdout, "run", "[NAME] [--backend NAME] [OPTIONS]", "Starts an enclave and stays in the foreground with it; "
+		             "Ctrl-C stops it in order. With NAME, the\ninstance of that name, as its configuration says; options override it.",
+		             options);
 		return 0;
 	case OPTIONS_USAGE:
-		fprintf(stderr, "tee-rex run: %s\n", err.text);
 		return 2;
 	}
-	if (a.backend == NULL || backend_find(a.backend) == BACKENDS) {
-		fputs("tee-rex run: say where with --backend:", stderr);
+	if (backend_find(a.from.s.enclave.backend) == BACKENDS) {
+		fprintf(stderr, "tee-rex run: there is no backend \"%.40s\" here; say where with --backend:", a.from.s.enclave.backend);
 		for (size_t i = 0; i < BACKENDS; i++)
 			fprintf(stderr, " %s", backends[i].name);
 		fputc('\n', stderr);
 		return 2;
 	}
-	if (run(&a, &err) < 0) {
+	if (settings_check_options(&a.from.s, "enclave", &err) < 0) {
+		fprintf(stderr, "tee-rex run: %s\n", err.text);
+		return 2;
+	}
+	int ret = run(&a, &err);
+	settings_close(&a.from.s);
+	if (ret < 0) {
 		log_error("run: %s", err.text);
 		return 1;
 	}

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 
 #include <limits.h>
+#include <string.h>
 
 static enum option_result usage(const char *command, const struct err *err)
 {
@@ -15,6 +16,21 @@ static void keep_lists_apart(const struct option_spec *table, const void *given,
 	for (; table->long_name != NULL; table++)
 		if (table->kind == OPT_LIST && ((const struct option_list *)(const void *)((const char *)given + table->offset))->n > 0)
 			((struct option_list *)(void *)((char *)args + table->offset))->n = 0;
+}
+
+/* What the command line said is given as much as what the file said. first: only the command line's, else zeros. */
+static void mark_given(const struct settings *first, struct settings *s)
+{
+	static const uint8_t nothing[sizeof(uint64_t)];
+	size_t n;
+	const struct setting *t = settings_table(&n);
+	for (size_t i = 0; i < n; i++) {
+		const void *at = (const char *)first + t[i].offset;
+		bool list = t[i].type == SETTING_RANGES || t[i].type == SETTING_PCRS;
+		size_t size = t[i].type == SETTING_NUMBER ? sizeof(uint64_t) : t[i].type == SETTING_SWITCH ? sizeof(bool) : sizeof(char *);
+		if (list ? ((const struct option_list *)at)->n > 0 : memcmp(at, nothing, size) != 0)
+			s->line[i] = SETTINGS_BY_OPTION;
+	}
 }
 
 enum option_result settings_args_parse(const char *command, const struct option_spec *table, void *args, size_t size,
@@ -54,5 +70,6 @@ enum option_result settings_args_parse(const char *command, const struct option_
 		keep_lists_apart(table, first, args);
 	}
 	r = options_parse(table, args, argc, argv, name, 1, &n, &err);
+	mark_given(first, &a->s);
 	return r == OPTIONS_USAGE ? usage(command, &err) : r;
 }

@@ -161,7 +161,7 @@ static bool metrics_in_public(const struct settings *s)
 }
 
 static const struct rule { bool (*broken)(const struct settings *s); const char *key, *what; } rules[] = {
-	{ no_image, "enclave.backend", "this backend needs enclave.image" },
+	{ no_image, "enclave.backend", "this backend needs an image (enclave.image)" },
 	{ image_of_process, "enclave.image", "the process backend runs plain programs, not an image; leave it out, or say backend: qemu" },
 	{ memory_of_process, "enclave.memory_mib", "the process backend has no memory of its own; leave it out" },
 	{ cpus_of_process, "enclave.cpus", "the process backend has no CPUs of its own; leave it out" },

@@ -10,15 +10,16 @@
 #include "host/yaml_file.h"
 
 enum { SETTINGS_KEYS_MAX = 64, SETTINGS_PROBLEMS_MAX = 16 };
+#define SETTINGS_BY_OPTION UINT32_MAX            /* as a line: given on the command line */
 
 struct settings_enclave {
 	const char *backend;             /* nitro, qemu, process */
 	const char *image;               /* EIF; of nitro and qemu */
 	const char *config;              /* measured configuration; of process, whose image it is part of */
-	const char *state;               /* test root of the simulated NSM; of qemu and process */
+	const char *state;               /* test root of the simulated NSM; not of nitro */
 	struct option_list pcrs;         /* N=HEX presets; of process */
 	uint64_t memory_mib;             /* 0: what the image needs */
-	uint64_t cpus;
+	uint64_t cpus;                   /* 0: one core */
 	uint64_t cid;                    /* 0: any free one */
 	bool debug;
 };
@@ -29,7 +30,7 @@ struct settings {
 	struct yaml_file file;                   /* owned: what the strings above point into */
 	uint32_t line[SETTINGS_KEYS_MAX];        /* where row i of the table was given; 0: it was not */
 };
-#define SETTINGS_DEFAULTS { .enclave = { .backend = "nitro", .cpus = 2 }, .gateway = GATEWAY_DEFAULTS }
+#define SETTINGS_DEFAULTS { .enclave = { .backend = "nitro" }, .gateway = GATEWAY_DEFAULTS }
 
 enum setting_type {
 	SETTING_TEXT,

@@ -14,7 +14,7 @@ static const struct setting table[] = {
 	{ "enclave.config", OF(SETTING_PATH, ENCLAVE(config)), "config", "the prover's defaults",
 	  "measured configuration; only with the process backend, elsewhere it is inside the image" },
 	{ "enclave.memory_mib", NUMBER(UNIT_MIB, ENCLAVE(memory_mib), 0, 1 << 24), "memory", "0: what the image needs", "memory of the enclave" },
-	{ "enclave.cpus", NUMBER(UNIT_NONE, ENCLAVE(cpus), 1, 1024), "cpus", NULL, "virtual CPUs of the enclave; on hardware whole cores" },
+	{ "enclave.cpus", NUMBER(UNIT_NONE, ENCLAVE(cpus), 0, 1024), "cpus", "0: one core", "virtual CPUs of the enclave; on hardware whole cores" },
 	{ "enclave.cid", NUMBER(UNIT_NONE, ENCLAVE(cid), 0, UINT32_MAX - 1), "cid", "0: any free one", "vsock address of the enclave, from 4 on" },
 	{ "enclave.debug", OF(SETTING_SWITCH, ENCLAVE(debug)), "debug", NULL,
 	  "a console that can be read, and PCRs of zeros: nobody should trust such an enclave" },

@@ -4,6 +4,7 @@
 #include "host/settings_value.h"
 
 #include "base/text.h"
+#include "host/backend.h"
 #include "host/client_address.h"
 
 #include <errno.h>
@@ -170,7 +171,7 @@ static bool pcr_valid(const char *text)
 	uint8_t value[48];
 	uint64_t index;
 	const char *equals = strchr(text, '=');
-	return equals != NULL && text_to_u64(bytes_of(text, (size_t)(equals - text)), 31, &index) &&
+	return equals != NULL && text_to_u64(bytes_of(text, (size_t)(equals - text)), BACKEND_PCRS - 1, &index) &&
 	       hex_decode(bytes_str(equals + 1), value, sizeof value);
 }
 
@@ -179,7 +180,7 @@ static int read_item(const struct setting *row, const struct yaml_entry *e, stru
 	struct option_list one = { .value = { e->value }, .n = 1 };
 	static struct address_ranges unused;
 	if (row->type == SETTING_PCRS && !pcr_valid(e->value))
-		return refuse(err, e->value, "N=HEX is wanted, a register of 0 to 31 and its 96 hex digits");
+		return refuse(err, e->value, "N=HEX is wanted, a register of 0 to 15 and its 96 hex digits");
 	if (row->type == SETTING_RANGES && address_ranges_parse(&one, "", &unused, NULL) < 0)
 		return refuse(err, e->value, "an address, a range as 10.0.0.0/8, or unix is wanted");
 	return 0;

@@ -103,3 +103,31 @@ def test_a_gateway_without_an_instance(build):
     done = subprocess.run([build / "tee-rex", "gateway", "no-such-instance"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 2
     assert 'there is no instance "no-such-instance"; it would be /etc/tee-rex/no-such-instance.yaml' in done.stderr
+
+
+def test_an_instance_by_its_configuration(build, short_dir):
+    """The name of the file is the instance's; an option overrides what the file says."""
+    import uuid
+    name = "test-" + uuid.uuid4().hex[:12]
+    file = short_dir / f"{name}.yaml"
+    (short_dir / "measured").write_text("[recipe]\ncrs = none\n")
+    pcrs = ["15=" + c * 96 for c in "ab"]
+    file.write_text(f"enclave:\n  backend: process\n  config: {short_dir}/measured\n  state: {short_dir}/nsm\n  pcrs: ['{pcrs[0]}']\n")
+    measured = [subprocess.run([build / "tee-rex", "run", file, "--measure", *more], capture_output=True, text=True, check=True).stdout
+                for more in ([], ["--pcr", pcrs[1]])]
+    assert pcrs[0] in measured[0] and pcrs[1] in measured[1] and pcrs[0] not in measured[1]
+    with Program([build / "tee-rex", "run", file], short_dir) as run:
+        wait_for(lambda: "ready: " in run.stdout or not run.running(), 60, "ready")
+        assert f'SIMULATED enclave "{name}"' in run.stdout
+        assert run.stop() == 0
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--backend", "process", "--image", "/x"], "--image: the process backend runs plain programs"),
+    (["--backend", "process", "--memory", "512"], "--memory: the process backend has no memory"),
+    (["--backend", "nowhere"], "there is no backend \"nowhere\""), (["no-such-instance"], "there is no instance"),
+    (["--backend", "process", "--cid", "4294967295"], "--cid must be between"),
+])
+def test_run_used_wrongly(build, arguments, said):
+    done = subprocess.run([build / "tee-rex", "run", *arguments], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and said in done.stderr, done.stderr

@@ -1,0 +1,30 @@
+/* What is remembered of an instance beyond its life: how often it started, how and why it last ended. One small JSON file
+ * below /var/lib/tee-rex/history (a user's: $XDG_STATE_HOME/tee-rex/history), replaced as a whole. An instance that finds
+ * itself "running" at its start was killed, or its host was: nobody else leaves that behind. */
+#ifndef HOST_HISTORY_H
+#define HOST_HISTORY_H
+
+#include "base/fail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct history {
+	uint64_t starts;                 /* ever */
+	uint64_t restarts;               /* since the last orderly end */
+	int64_t started_ms;              /* wall clock, of the last start; 0: never */
+	int64_t ended_ms;                /* of the last end; 0: unknown, or it runs */
+	bool running;                    /* no end was written */
+	/* The last end that nobody asked for. */
+	int64_t death_ms;                /* 0: none, or nobody saw when */
+	char death[400];                 /* "": none */
+};
+
+/* Zeros for an instance without history. -errno for a file that cannot be read or is no history. */
+int history_load(const char *name, struct history *ret, struct err *err);
+/* An instance starts, its lock held. */
+int history_begin(const char *name, struct err *err);
+/* It ends; why is NULL after an orderly stop. */
+int history_end(const char *name, const struct err *why, struct err *err);
+
+#endif
