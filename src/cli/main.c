@@ -25,6 +25,9 @@ static const struct command {
 	{ "eif", eif_main, "put an enclave image together from kernel, command line and ramdisks" },
 	{ "image", image_main, "list the files and the configuration of a container image" },
 	{ "kernel", kernel_main, "say whether a kernel runs an enclave" },
+	{ "plan", plan_main, "say what reserve would do with this host, and why" },
+	{ "reserve", reserve_main, "reserve huge pages and CPUs for enclaves, or change nothing" },
+	{ "release", release_main, "give back what reserve took" },
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

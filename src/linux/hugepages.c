@@ -26,7 +26,7 @@ int hugepages_ask(const char *root, int node, enum huge_size size, uint64_t page
 {
 	char path[160], text[32];
 	snprintf(path, sizeof path, "/sys/devices/system/node/node%d/hugepages/hugepages-%llukB/nr_hugepages", node, (unsigned long long)huge_kib(size));
-	snprintf(text, sizeof text, "%llu", (unsigned long long)pages);
+	snprintf(text, sizeof text, "%llu\n", (unsigned long long)pages);
 	return small_file_write(root, path, text, err);
 }
 
@@ -34,7 +34,7 @@ int memory_drop_caches(const char *root, struct err *err)
 {
 	if (*root == '\0')
 		sync();
-	return small_file_write(root, "/proc/sys/vm/drop_caches", "3", err);
+	return small_file_write(root, "/proc/sys/vm/drop_caches", "3\n", err);
 }
 
 int memory_compact(const char *root, int node, struct err *err)
@@ -42,6 +42,6 @@ int memory_compact(const char *root, int node, struct err *err)
 	char path[96];
 	snprintf(path, sizeof path, "/sys/devices/system/node/node%d/compact", node);
 	if (small_file_exists(root, path))
-		return small_file_write(root, path, "1", err);
-	return small_file_write(root, "/proc/sys/vm/compact_memory", "1", err);
+		return small_file_write(root, path, "1\n", err);
+	return small_file_write(root, "/proc/sys/vm/compact_memory", "1\n", err);
 }

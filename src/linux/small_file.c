@@ -35,18 +35,24 @@ int small_file_read(const char *root, const char *path, char *buf, size_t cap)
 bool small_file_u64(const char *root, const char *path, uint64_t *ret)
 {
 	char text[64];
-	return small_file_read(root, path, text, sizeof text) == 0 && text_to_u64(bytes_str(text), UINT64_MAX, ret);
+	if (small_file_read(root, path, text, sizeof text) != 0)
+		return false;
+	text[strcspn(text, "\n")] = '\0';
+	return text_to_u64(bytes_str(text), UINT64_MAX, ret);
 }
 
 int small_file_write(const char *root, const char *path, const char *text, struct err *err)
 {
 	char whole[ROOTED_PATH_MAX];
-	/* truncation means nothing to the kernel's files and all to those of a copy */
-	CLEANUP(close_fd) int fd = open(rooted_path(root, path, whole), O_WRONLY | O_TRUNC | O_CLOEXEC);
+	CLEANUP(close_fd) int fd = open(rooted_path(root, path, whole), O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(err, errno, "open %s", whole);
-	if (write(fd, text, strlen(text)) < 0)
-		return fail(err, errno, "write \"%.80s\" to %s", text, whole);
+	ssize_t n = write(fd, text, strlen(text));
+	if (n < 0)
+		return fail(err, errno, "write \"%.*s\" to %s", (int)strcspn(text, "\n"), text, whole);
+	/* the kernel's files cannot be cut and need not be; those of a copy must */
+	if (*root != '\0' && ftruncate(fd, n) != 0)
+		errno = 0;
 	return 0;
 }
 

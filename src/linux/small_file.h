@@ -16,7 +16,7 @@ char *rooted_path(const char *root, const char *path, char buf[ROOTED_PATH_MAX])
 
 /* The text up to cap - 1 bytes, zero-terminated, without line ends at its end. -errno. */
 int small_file_read(const char *root, const char *path, char *buf, size_t cap);
-/* A file that holds one whole number. False: not there, or something else. */
+/* A file whose first line is one whole number. False: not there, or something else. */
 bool small_file_u64(const char *root, const char *path, uint64_t *ret);
 /* One write to a file that is there: how one talks to the kernel. -errno, with the sentence in err. */
 int small_file_write(const char *root, const char *path, const char *text, struct err *err);
