@@ -27,7 +27,8 @@ static struct {
 	uint64_t lowest_available_kib;
 } kernel;
 
-static enum { COUNT, FAIL, DIE_BEFORE, DIE_AFTER } mode;
+enum mode { COUNT, FAIL, DIE_BEFORE, DIE_AFTER };
+static enum mode mode;
 static unsigned changes, fault_at;               /* counted from 1; fault_at 0: never */
 
 static void set_pages(const char *path, enum huge_size s, uint64_t want)
@@ -555,7 +556,7 @@ static void reboot(void)
 	(void)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
-static void die_at(size_t act, unsigned at, int how)
+static void die_at(size_t act, unsigned at, enum mode how)
 {
 	fresh();
 	acts[act].before();
@@ -587,7 +588,7 @@ static void death_at_every_change(void **unused)
 		char former[8192], new[8192], now[8192];
 		unsigned n = measure(i, former, new);
 		for (unsigned at = 1; at <= n; at++)
-			for (int how = DIE_BEFORE; how <= DIE_AFTER; how++) {
+			for (enum mode how = DIE_BEFORE; how <= DIE_AFTER; how++) {
 				/* the same once more leads to where it would have led */
 				die_at(i, at, how);
 				int r = acts[i].act();
