@@ -101,9 +101,9 @@ void build_print_json(FILE *to, const struct build_result *b)
 	put_fmt(&w, ",\"bytes\":{\"kernel\":%llu,\"boot\":%llu,\"application\":%llu,\"unpacked\":%llu,\"layers\":%llu}",
 	        (unsigned long long)r->kernel_bytes, (unsigned long long)r->boot_bytes, (unsigned long long)r->application_bytes,
 	        (unsigned long long)r->unpacked_bytes, (unsigned long long)b->rootfs->unpacked);
-	put_fmt(&w, ",\"names\":%u,\"fetched_bytes\":%llu,\"cached_bytes\":%llu,\"tree_spilled_bytes\":%llu,\"seconds\":%.3f",
+	put_fmt(&w, ",\"names\":%u,\"fetched_bytes\":%llu,\"cached_bytes\":%llu,\"tree_spilled_bytes\":%llu,\"spooled_bytes\":%llu,\"seconds\":%.3f",
 	        b->rootfs->tree->live_nodes, (unsigned long long)s->fetched, (unsigned long long)s->from_cache,
-	        (unsigned long long)b->rootfs->tree->pool.spilled, b->seconds);
+	        (unsigned long long)b->rootfs->tree->pool.spilled, (unsigned long long)r->spooled_bytes, b->seconds);
 	if (s->has_digest)
 		put_fmt(&w, ",\"source_digest\":\"%s\"", oci_digest_text(s->digest, digest));
 	put_warnings(&w, b);

@@ -32,7 +32,7 @@ static const struct option_spec options[] = {
 	{ 0, "module", OPT_STRING, offsetof(struct build_args, module), "FILE", "nsm.ko, for a kernel that has it as a module" },
 	{ 0, "init", OPT_STRING, offsetof(struct build_args, init), "FILE", "the first program (default: this installation's tee-rex-init)" },
 	{ 'c', "cmdline", OPT_STRING, offsetof(struct build_args, cmdline), "TEXT", "kernel command line, or @FILE with it" },
-	{ 0, "layout", OPT_STRING, offsetof(struct build_args, layout), "NAME", "of the application in the enclave: plain" },
+	{ 0, "layout", OPT_STRING, offsetof(struct build_args, layout), "NAME", "of the application in the enclave: squashfs or plain (default: squashfs)" },
 	{ 0, "compress", OPT_STRING, offsetof(struct build_args, compress), "NAME", "ramdisks: none, gzip or zstd (default: zstd)" },
 	{ 0, "entrypoint", OPT_LIST, offsetof(struct build_args, entrypoint), "ARG", "in place of the image's ENTRYPOINT and CMD; one for each argument" },
 	{ 0, "cmd", OPT_LIST, offsetof(struct build_args, cmd), "ARG", "in place of the image's CMD; one for each argument" },
@@ -140,12 +140,12 @@ static int take_choices(const struct build_args *a, struct work *w, struct err *
 		return fail(err, 0, "--service says everything about services; what would override the image's has no place beside it");
 	if ((a->epoch != (uint64_t)NOT_GIVEN && a->epoch > UINT32_MAX) || (a->writable_mib != (uint64_t)NOT_GIVEN && a->writable_mib > UINT32_MAX))
 		return fail(err, 0, "--epoch and --writable are below 2^32");
-	if (a->layout != NULL && strcmp(a->layout, "plain") != 0)
-		return fail(err, 0, "--layout wants plain, not \"%.40s\"", a->layout);
+	w->service.table.layout = a->layout == NULL || strcmp(a->layout, "squashfs") == 0 ? LAYOUT_SQUASHFS : LAYOUT_PLAIN;
+	if (w->service.table.layout == LAYOUT_PLAIN && strcmp(a->layout, "plain") != 0)
+		return fail(err, 0, "--layout wants squashfs or plain, not \"%.40s\"", a->layout);
 	p->packing = RAMDISK_ZSTD;
 	if (a->compress != NULL && !ramdisk_packing_parse(a->compress, &p->packing))
 		return fail(err, 0, "--compress wants none, gzip or zstd, not \"%.40s\"", a->compress);
-	w->service.table.layout = LAYOUT_PLAIN;
 	return a->build_time != NULL ? parse_build_time(a->build_time, &p->build_time_s, err) : 0;
 }
 

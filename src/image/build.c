@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "image/app_plain.h"
 #include "image/map_file.h"
+#include "image/squashfs.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -139,6 +140,13 @@ static enum image_code put_file(struct ramdisk *rd, const char *path, const char
 	return c;
 }
 
+struct application {
+	struct rootfs *rootfs;
+	const struct build_plan *plan;
+	struct build_report *report;
+	struct spool squashfs;
+};
+
 static enum image_code put_boot(struct ramdisk *rd, const struct build_plan *p, struct err *err)
 {
 	static const char *const directories[] = { "app", "dev", "etc", "etc/tee-rex", "proc", "run", "sys", "tmp" };
@@ -163,45 +171,82 @@ static enum image_code put_boot(struct ramdisk *rd, const struct build_plan *p, 
 	return c;
 }
 
-static enum image_code put_ramdisks(struct eif_writer *w, struct rootfs *r, const struct build_plan *p, struct build_report *report,
-                                    struct err *err)
+/* One ramdisk after the other; each function below fills one that was begun. */
+static enum image_code put_ramdisk(struct eif_writer *w, enum ramdisk_packing packing, struct application *a,
+                                   enum image_code (*fill)(struct ramdisk *rd, struct application *a, struct err *err),
+                                   uint64_t *ret_bytes, struct err *err)
 {
 	struct ramdisk rd;
-	enum image_code c = ramdisk_begin(&rd, w, p->packing, err);
+	enum image_code c = ramdisk_begin(&rd, w, packing, err);
 	if (c == IMAGE_OK)
-		c = put_boot(&rd, p, err);
-	if (c == IMAGE_OK)
-		c = ramdisk_end(&rd, err);
-	ramdisk_close(&rd);
-	report->boot_bytes = rd.packed;
-	if (c != IMAGE_OK)
-		return c;
-	c = ramdisk_begin(&rd, w, p->packing, err);
-	if (c == IMAGE_OK)
-		c = app_plain_write(&rd, r, &report->xattrs_lost, err);
+		c = fill(&rd, a, err);
 	if (c == IMAGE_OK)
 		c = ramdisk_end(&rd, err);
 	ramdisk_close(&rd);
-	report->application_bytes = rd.packed;
+	*ret_bytes = rd.packed;
 	return c;
+}
+
+static enum image_code fill_boot(struct ramdisk *rd, struct application *a, struct err *err) { return put_boot(rd, a->plan, err); }
+
+static enum image_code fill_plain(struct ramdisk *rd, struct application *a, struct err *err)
+{
+	return app_plain_write(rd, a->rootfs, &a->report->xattrs_lost, err);
+}
+
+struct to_ramdisk { struct spool_reader reader; struct ramdisk *rd; };
+
+static enum image_code take_piece(struct spool_reader *r, struct bytes piece, struct err *err)
+{
+	return ramdisk_data(((struct to_ramdisk *)(void *)r)->rd, piece, err);
+}
+
+static enum image_code fill_squashfs(struct ramdisk *rd, struct application *a, struct err *err)
+{
+	struct to_ramdisk to = { { take_piece }, rd };
+	const struct cpio_entry e = { .name = BYTES_LIT("app.squashfs"), .mode = S_IFREG | 0444, .size = a->squashfs.at };
+	enum image_code c = ramdisk_entry(rd, &e, NULL, err);
+	return c == IMAGE_OK ? spool_read(&a->squashfs, &to.reader, err) : c;
+}
+
+static enum image_code put_ramdisks(struct eif_writer *w, struct application *a, struct err *err)
+{
+	const struct build_plan *p = a->plan;
+	enum image_code c = put_ramdisk(w, p->packing, a, fill_boot, &a->report->boot_bytes, err);
+	if (c != IMAGE_OK || p->table->layout == LAYOUT_PLAIN)
+		return c == IMAGE_OK ? put_ramdisk(w, p->packing, a, fill_plain, &a->report->application_bytes, err) : c;
+	/* what is packed already is not packed again: it would cost time and memory at boot and save nothing */
+	return put_ramdisk(w, RAMDISK_PLAIN, a, fill_squashfs, &a->report->application_bytes, err);
+}
+
+static enum image_code put_sections(struct eif_writer *w, struct application *a, struct err *err)
+{
+	enum image_code c = put_kernel(w, a->plan, a->report, err);
+	if (c == IMAGE_OK && eif_writer_section(w, EIF_CMDLINE, bytes_str(a->report->cmdline), err) < 0)
+		c = IMAGE_IO;
+	if (c == IMAGE_OK)
+		c = put_metadata(w, a->rootfs->source, a->plan, a->report, err);
+	return c == IMAGE_OK ? put_ramdisks(w, a, err) : c;
 }
 
 enum image_code build_image(struct rootfs *r, const struct build_plan *p, struct build_report *report, struct err *err)
 {
 	struct eif_writer w;
+	struct application a = { r, p, report, SPOOL_NONE };
 	uint16_t flags = report->arch == KERNEL_ARM64 ? EIF_FLAG_ARM64 : 0;
 	report->unpacked_bytes = r->tree->live_bytes;
 	enum image_code c = eif_writer_open(&w, p->output, flags, err) == 0 ? IMAGE_OK : IMAGE_IO;
+	if (c == IMAGE_OK && p->table->layout == LAYOUT_SQUASHFS) {
+		c = spool_open(&a.squashfs, r->limits.spill_dir, err);
+		if (c == IMAGE_OK)
+			c = squashfs_write(r, &a.squashfs, err);
+		report->spooled_bytes = a.squashfs.at;
+	}
 	if (c == IMAGE_OK)
-		c = put_kernel(&w, p, report, err);
-	if (c == IMAGE_OK && eif_writer_section(&w, EIF_CMDLINE, bytes_str(report->cmdline), err) < 0)
-		c = IMAGE_IO;
-	if (c == IMAGE_OK)
-		c = put_metadata(&w, r->source, p, report, err);
-	if (c == IMAGE_OK)
-		c = put_ramdisks(&w, r, p, report, err);
+		c = put_sections(&w, &a, err);
 	if (c == IMAGE_OK && eif_writer_commit(&w, &report->measures, err) < 0)
 		c = IMAGE_IO;
 	eif_writer_close(&w);
+	spool_close(&a.squashfs);
 	return c;
 }

@@ -26,7 +26,7 @@ struct build_plan {                              /* all borrowed */
 	const char *name, *version;
 	json_t *custom;                          /* may be NULL */
 	int64_t build_time_s;
-	enum ramdisk_packing packing;            /* of both ramdisks */
+	enum ramdisk_packing packing;            /* of the ramdisks; of the boot ramdisk alone where the layout packs */
 	const struct service_table *table;       /* table->layout is the layout */
 };
 
@@ -38,6 +38,7 @@ struct build_report {
 	const char *cmdline;
 	uint64_t kernel_bytes, boot_bytes, application_bytes;    /* as they are in the image */
 	uint64_t unpacked_bytes;                 /* of the image's files */
+	uint64_t spooled_bytes;                  /* that went through a temporary file */
 	uint64_t xattrs_lost;                    /* files whose attributes the layout cannot hold */
 };
 

@@ -159,3 +159,14 @@ def table(text):
                 assert key not in here
                 here[key] = value
     return out
+
+
+def unsquash(built, where):
+    """The application of an image in squashfs layout, unpacked by squashfs-tools."""
+    assert list(built.app) == [b"app.squashfs"] and built.app_packing == "none"
+    data = built.app[b"app.squashfs"].data
+    assert len(data) % 4096 == 0 and built.app[b"app.squashfs"].mode == 0o100444
+    where.mkdir()
+    (where / "image").write_bytes(data)
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", where / "tree", where / "image"], check=True, capture_output=True)
+    return where / "tree"

@@ -2,6 +2,7 @@
 taken apart by tests/e2e/built.py, trees compared with what umoci unpacks."""
 import json
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 
 import eif_oracle
-from built import Built, build, cpio_tree, refused, registers, run_build
+from built import Built, build, cpio_tree, refused, registers, run_build, unsquash
 from conftest import BUILD
 from images import differences, digest, docker_archive, entry, layer, simple_layout, snapshot, umoci_unpack
 from test_image_sources import BASE, CHANGES, needs_root
@@ -40,10 +41,8 @@ def test_plain_tree_is_what_umoci_unpacks(tmp_path, parts, compress):
                    "--workdir", "/")
     made = Built(tmp_path / "app.eif")
     assert made.boot_packing == made.app_packing == compress
-    tree = cpio_tree(made.app)
+    tree = without_mount_points(cpio_tree(made.app))
     expected = snapshot(umoci_unpack(layout.path, "it", tmp_path / "unpacked"), times=False)
-    for path, (kind, mode) in {b"proc": ("directory", "0555"), b"sys": ("directory", "0555")}.items():
-        assert tree[0].pop(path)[:2] == (kind, mode)
     # newc knows no extended attributes: that is said, and the only difference
     tree[0][b"srv/capable"] = expected[0][b"srv/capable"]
     assert differences(tree, expected) == []
@@ -53,9 +52,44 @@ def test_plain_tree_is_what_umoci_unpacks(tmp_path, parts, compress):
     assert {e.ino for e in made.app.values()} == set(range(1, 1 + len({e.ino for e in made.app.values()})))
 
 
+def without_mount_points(tree):
+    for path in (b"proc", b"sys"):
+        assert tree[0].pop(path)[:2] == ("directory", "0555")
+    return tree
+
+
+ODD = layer(
+    *[entry(f"many/{'n' * (i % 200)}{i}", data=b"%d" % i, uid=i % 7, gid=i % 5) for i in range(700)], entry("many/sub", "dir"),
+    entry("sizes/0"), *[entry(f"sizes/{n}", data=random.Random(n).randbytes(n)) for n in (1, 131071, 131072, 131073, 400000)],
+    entry("sizes/zeros", data=bytes(600000)), entry("sizes/holes", data=b"a" * 131072 + bytes(131072) + b"b" * 200000),
+    entry("sizes/late", data=bytes(262144) + b"end"), entry("sizes/repeats", data=b"repeat " * 100000),
+    entry("links/one", "link", link="sizes/400000"), entry("links/two", "link", link="sizes/0"), entry("links/three", "symlink", link="x" * 4000),
+    entry("links/four", "link", link="links/three"), entry("links/pipe", "fifo"), entry("links/pipe2", "link", link="links/pipe"),
+    entry("old", data=b"1960", mtime=-300000000), entry("late", data=b"2200", mtime=7260000000 - 3000000000),
+    entry("xattrs/a", data=b"a", xattrs={"user.a": b"1", "user.b": b"2" * 3000}), entry("xattrs/d/", "dir", xattrs={"user.d": b"d"}),
+    entry("xattrs/cap", data=b"c", xattrs={"security.capability": bytes.fromhex("0100000200200000000000000000000000000000")}),
+    entry("d" * 255 + "/" + "e" * 255, data=b"deep"), entry("modes", data=b"", mode=0o6755, uid=4000000000, gid=65534))
+
+
+@needs_root
+@pytest.mark.parametrize("layers", [[BASE, CHANGES], [ODD], [BASE, ODD, CHANGES]], ids=["base", "odd", "all"])
+def test_squashfs_tree_is_what_umoci_unpacks(tmp_path, parts, layers):
+    layout = simple_layout(tmp_path / "layout", *layers, APP)
+    build(layout.path, tmp_path / "app.eif", *parts, "--entrypoint", "/bin/app", "--workdir", "/")
+    tree = without_mount_points(snapshot(unsquash(Built(tmp_path / "app.eif"), tmp_path / "squashfs")))
+    expected = snapshot(umoci_unpack(layout.path, "it", tmp_path / "unpacked"))
+    if b"old" in expected[0]:
+        # the format has no time before 1970
+        expected[0][b"old"] = expected[0][b"old"][:8] + (0,)
+    for name in (b"dev", b"run", b"tmp"):
+        if name not in expected[0]:
+            tree[0].pop(name)
+    assert differences(tree, expected) == []
+
+
 def test_boot_ramdisk_and_metadata(tmp_path, parts):
     layout = simple_layout(tmp_path / "layout", APP)
-    build(layout.path, tmp_path / "app.eif", *parts, "--name", "thing", "--version", "7", "--build-time", "2026-01-31T12:00:00Z")
+    build(layout.path, tmp_path / "app.eif", *parts, "--layout", "plain", "--name", "thing", "--version", "7", "--build-time", "2026-01-31T12:00:00Z")
     made = Built(tmp_path / "app.eif")
     assert {n: (e.kind, e.mode & 0o7777) for n, e in made.boot.items()} == {
         b"app": ("directory", 0o755), b"dev": ("directory", 0o755), b"etc": ("directory", 0o755), b"etc/tee-rex": ("directory", 0o755),
@@ -109,7 +143,7 @@ def test_same_input_same_bytes(tmp_path, parts):
 
 def service(tmp_path, parts, config, *options, layers=(APP,)):
     shutil.rmtree(tmp_path / "layout", ignore_errors=True)
-    build(simple_layout(tmp_path / "layout", *layers, config=config).path, tmp_path / "app.eif", *parts, *options)
+    build(simple_layout(tmp_path / "layout", *layers, config=config).path, tmp_path / "app.eif", *parts, "--layout", "plain", *options)
     return Built(tmp_path / "app.eif")
 
 
