@@ -17,11 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -66,6 +68,7 @@ static void write_proof(const char *path, size_t n)
 		exit(91);
 }
 
+static void run_act(char **a);
 static long number(const char *s) { return s == NULL ? 0 : strtol(s, NULL, 10); }
 static void forever(void) { for (;;) pause(); }
 
@@ -205,6 +208,35 @@ static void do_burn(char **a)            /* CPU time, in ms */
 		getrusage(RUSAGE_SELF, &u);
 	while ((u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000 < number(a[0]));
 	do_proof(a + 1);
+}
+
+/* Its first argument, in every place that a program can put something; then another act. */
+static void do_spread(char **a)
+{
+	static char everywhere[1 << 20];
+	static const char *const files[] = { "/job/leak", "/job/out/leak", "/tmp/leak", "/var/tmp/leak", "/dev/shm/leak", "/crs/leak", "/leak" };
+	size_t n = strlen(a[0]);
+	for (size_t at = 0; at + n < sizeof everywhere; at += n + 1)
+		memcpy(everywhere + at, a[0], n);
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		FILE *f = fopen(files[i], "w");
+		if (f != NULL) {
+			fprintf(f, "%s\n", a[0]);
+			fclose(f);
+		}
+	}
+	int memory = memfd_create(a[0], 0);
+	if (memory >= 0 && write(memory, everywhere, sizeof everywhere) < 0)
+		exit(97);
+	int segment = shmget(IPC_PRIVATE, sizeof everywhere, IPC_CREAT | 0600);
+	char *shared = segment < 0 ? NULL : shmat(segment, NULL, 0);
+	if (shared != NULL && shared != (char *)-1)
+		memcpy(shared, everywhere, sizeof everywhere);
+	prctl(PR_SET_NAME, a[0]);
+	for (int i = 0; i < 100; i++)
+		fprintf(i % 2 ? stdout : stderr, "terminate called: std::bad_alloc %s\n", a[0]);
+	fflush(stdout);
+	run_act(a + 1);
 }
 
 /* --- odd proofs ---------------------------------------------------------------------------------------- */
@@ -426,8 +458,9 @@ static const struct act acts[] = {
 	{ "symlink", do_symlink }, { "fifo", do_fifo }, { "directory", do_directory }, { "hardlink", do_hardlink },
 	{ "unreadable", do_unreadable }, { "sparse", do_sparse }, { "swap-out", do_swap_out },
 	{ "fill", do_fill }, { "keep-filled", do_keep_filled },
-	{ "probe", do_probe },
+	{ "probe", do_probe }, { "spread", do_spread },
 };
+static void run_act(char **a) { run(acts, sizeof acts / sizeof *acts, a); }
 
 int main(int argc, char **argv)
 {
@@ -447,6 +480,6 @@ int main(int argc, char **argv)
 	fclose(f);
 	for (char *s = strtok(line, " \n"); s != NULL && n < 15; s = strtok(NULL, " \n"))
 		args[n++] = s;
-	run(acts, sizeof acts / sizeof *acts, args);
+	run_act(args);
 	return 0;
 }
