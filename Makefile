@@ -32,11 +32,12 @@ HOST_LIBS := -lcurl -ljansson -lyaml -lzstd -llz4 -lz
 
 comma := ,
 sources = $(wildcard src/$(1)/*.c src/$(1)/*/*.c)
-mains := src/cli/main.c src/enclave/prover/main.c src/enclave/launcher/main.c src/sim/main_nsm.c
+mains := src/cli/main.c src/enclave/prover/main.c src/enclave/launcher/main.c src/sim/main_nsm.c src/sim/main_vsock.c src/sim/vdpa_nsm.c
 layer_objects = $(patsubst %.c,$(2)/%.o,$(filter-out $(mains),$(call sources,$(1))))
 archives = $(foreach l,$(2),$(1)/lib$(l).a)
 
-PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-sim-nsm
+PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-sim-nsm $(BUILD)/tee-rex-sim-vsock
+SHIM := $(BUILD)/libteerex-sim-nsm.so
 LIBRARY := $(BUILD)/libteerex-attest.a
 SONAME := libteerex-attest.so.0
 SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
@@ -44,7 +45,7 @@ TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
 .PHONY: all docs test-tools check-unit clang fuzz install clean lint
-all: $(PROGRAMS) $(LIBRARY) $(SHARED)
+all: $(PROGRAMS) $(SHIM) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
 define flavour
@@ -63,10 +64,10 @@ $(eval $(call flavour,$(BUILD)/clang,$(CLANG),-O1))
 $(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)undefined$(comma)fuzzer-no-link -fno-sanitize-recover=all))
 
 # Which layers each program may use, lowest last (link order).
-LINK_CLI := cli host image attest openpgp linux crypto format base
+LINK_CLI := cli sim host image attest openpgp linux crypto format base
 LINK_PROVER := enclave openpgp linux crypto format base
 LINK_LAUNCHER := enclave linux crypto format base
-LINK_SIM := sim host linux crypto format base
+LINK_SIM := sim host image attest linux crypto format base
 LINK_TEST := cli sim host image enclave attest openpgp linux crypto format base
 
 $(BUILD)/tee-rex: $(BUILD)/obj/src/cli/main.o $(call archives,$(BUILD)/obj,$(LINK_CLI))
@@ -77,6 +78,14 @@ $(BUILD)/tee-rex-launcher: $(BUILD)/obj/src/enclave/launcher/main.o $(call archi
 	$(CC) $(LINK) -o $@ $^
 $(BUILD)/tee-rex-sim-nsm: $(BUILD)/obj/src/sim/main_nsm.o $(call archives,$(BUILD)/obj,$(LINK_SIM))
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+
+$(BUILD)/tee-rex-sim-vsock: $(BUILD)/obj/src/sim/main_vsock.o $(call archives,$(BUILD)/obj,$(LINK_SIM))
+	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+
+# Preloaded into QEMU; not in an archive, because it stands in for open() and others.
+$(eval $(call flavour,$(BUILD)/pic,$(CC),-O2 -fPIC -fvisibility=hidden -fstack-protector-strong))
+$(SHIM): $(patsubst %,$(BUILD)/pic/src/%.o,sim/vdpa_nsm sim/nsm_queue sim/virtq base/bytes)
+	$(CC) -shared -Wl,-z,relro,-z,now,-z,noexecstack,-z,defs -o $@ $^ -lpthread -ldl
 
 # The verifier as a library: the attest layer and what it needs of those below, in one object whose
 # only names are teerex_*, so that ours cannot meet the caller's. Position independent, so that a caller may
@@ -119,7 +128,7 @@ $(BUILD)/tests/tee-rex-launcher-UNSAFE: $(BUILD)/unsafe/src/enclave/launcher/mai
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
-$(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell: TOOL_LINK := -static
+$(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tools/vm_agent: TOOL_LINK := -static
 
 # Programs that the end-to-end tests use.
 test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
@@ -144,6 +153,7 @@ install: all docs
 		$(DESTDIR)$(PREFIX)/include
 	install -m 755 $(BUILD)/tee-rex $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out $(BUILD)/tee-rex,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/tee-rex/
+	install -m 644 $(SHIM) $(DESTDIR)$(PREFIX)/libexec/tee-rex/
 	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(SHARED) $(DESTDIR)$(PREFIX)/lib/
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(PREFIX)/lib/$(SONAME)

@@ -12,6 +12,7 @@
 #include "format/frame.h"
 #include "host/process.h"
 #include "host/run.h"
+#include "sim/qemu.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -21,14 +22,14 @@
 
 struct run_args {
 	struct settings_args from;
-	const char *gateway, *name;
-	bool measure;
+	const char *gateway, *name, *ready, *role, *instance, *accel;
+	bool measure, console_stuck, push_back;
 };
 #define ENCLAVE(member) offsetof(struct run_args, from.s.enclave.member)
 
 static const struct option_spec options[] = {
 	SETTINGS_OPTION(run_args, from),
-	{ 'b', "backend", OPT_STRING, ENCLAVE(backend), "NAME", "where the enclave runs: process" },
+	{ 'b', "backend", OPT_STRING, ENCLAVE(backend), "NAME", "where the enclave runs: process, qemu" },
 	{ 'i', "image", OPT_STRING, ENCLAVE(image), "EIF", "the enclave image; not with process" },
 	{ 'm', "memory", OPT_MIB, ENCLAVE(memory_mib), "MIB", "of the enclave (what the image needs)" },
 	{ 0, "cpus", OPT_U64, ENCLAVE(cpus), "N", "of the enclave; on hardware whole cores (one core)" },
@@ -38,7 +39,13 @@ static const struct option_spec options[] = {
 	{ 'n', "name", OPT_STRING, offsetof(struct run_args, name), "NAME", "of the instance (the configuration's, or default)" },
 	{ 0, "state", OPT_STRING, ENCLAVE(state), "DIR", "where the simulated NSM keeps its test root" },
 	{ 0, "pcr", OPT_LIST, ENCLAVE(pcrs), "N=HEX", "preset a PCR of the simulated NSM" },
-	{ 0, "debug", OPT_FLAG, ENCLAVE(debug), NULL, "PCR0, 1, 2 and 8 zero, as in a debug enclave" },
+	{ 0, "role", OPT_STRING, offsetof(struct run_args, role), "ARN", "the parent's role, for PCR3 (qemu)" },
+	{ 0, "instance", OPT_STRING, offsetof(struct run_args, instance), "ID", "the parent's instance, for PCR4 (qemu)" },
+	{ 0, "debug", OPT_FLAG, ENCLAVE(debug), NULL, "PCR0, 1, 2 and 8 zero and a console, as in a debug enclave" },
+	{ 0, "ready", OPT_STRING, offsetof(struct run_args, ready), "WHEN", "ready when: service (default), heartbeat or started" },
+	{ 0, "accel", OPT_STRING, offsetof(struct run_args, accel), "HOW", "auto (default), kvm or tcg (qemu)" },
+	{ 0, "console-stuck", OPT_FLAG, offsetof(struct run_args, console_stuck), NULL, "a console that nobody reads, for tests (qemu)" },
+	{ 0, "push-back", OPT_FLAG, offsetof(struct run_args, push_back), NULL, "a parent that can stop receiving, for tests (qemu)" },
 	{ 0, "measure", OPT_FLAG, offsetof(struct run_args, measure), NULL, "print the PCRs that a run would have, and end" },
 	OPTIONS_HELP,
 	OPTIONS_END
@@ -148,8 +155,9 @@ static int measure_programs(struct backend *b, const char *dir, const char *conf
 	return ret;
 }
 
-static int open_process(const struct settings_enclave *a, const char *dir, const char *state, struct backend **ret, struct err *err)
+static int open_process(const struct run_args *args, const char *dir, const char *state, struct backend **ret, struct err *err)
 {
+	const struct settings_enclave *a = &args->from.s.enclave;
 	static struct process_options o;
 	o = (struct process_options){ .program_dir = dir, .config = a->config, .state_dir = state, .debug = a->debug };
 	struct backend *b = process_backend_open(&o);
@@ -162,12 +170,41 @@ static int open_process(const struct settings_enclave *a, const char *dir, const
 	return ok;
 }
 
+/* word's place in words (NULL ends them), 0 when it is NULL; -1: not there. */
+static int choose(const char *word, const char *const *words)
+{
+	for (int i = 0; word != NULL && words[i] != NULL; i++)
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	return word == NULL ? 0 : -1;
+}
+
+static int open_qemu(const struct run_args *args, const char *dir, const char *state, struct backend **ret, struct err *err)
+{
+	static const char *const accels[] = { [QEMU_AUTO] = "auto", [QEMU_KVM] = "kvm", [QEMU_TCG] = "tcg", NULL };
+	static struct qemu_options o;
+	const struct settings_enclave *a = &args->from.s.enclave;
+	int accel = choose(args->accel, accels);
+	if (accel < 0)
+		return fail(err, 0, "--accel takes auto, kvm or tcg");
+	if (a->config != NULL || a->pcrs.n > 0)
+		return fail(err, 0, "--config and --pcr belong to the process backend: an image carries its configuration, and is what is measured");
+	o = (struct qemu_options){
+		.program_dir = dir, .image = a->image, .state_dir = state, .role_arn = args->role, .instance_id = args->instance,
+		.memory_mib = a->memory_mib, .cpus = a->cpus != 0 ? a->cpus : 1, .cid = (uint32_t)a->cid, .accel = (enum qemu_accel)accel,
+		.console = args->console_stuck ? QEMU_CONSOLE_STUCK : QEMU_CONSOLE_AUTO, .push_back = args->push_back, .debug = a->debug,
+	};
+	*ret = qemu_backend_open(&o);
+	return 0;
+}
+
 /* state: where the simulated NSM keeps its root. */
 static const struct {
 	const char *name;
-	int (*open)(const struct settings_enclave *a, const char *dir, const char *state, struct backend **ret, struct err *err);
+	int (*open)(const struct run_args *args, const char *dir, const char *state, struct backend **ret, struct err *err);
 } backends[] = {
 	{ "process", open_process },
+	{ "qemu", open_qemu },
 };
 enum { BACKENDS = sizeof backends / sizeof backends[0] };
 
@@ -195,6 +232,13 @@ static int run(const struct run_args *a, struct err *err)
 	const struct settings_enclave *e = &a->from.s.enclave;
 	const char *configured = a->from.name[0] != '\0' ? a->from.name : "default";
 	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : configured, .listen = a->gateway };
+	static const char *const whens[] = {
+		[RUN_READY_SERVICE] = "service", [RUN_READY_HEARTBEAT] = "heartbeat", [RUN_READY_STARTED] = "started", NULL
+	};
+	int when = choose(a->ready, whens);
+	if (when < 0)
+		return fail(err, 0, "--ready takes service, heartbeat or started");
+	o.ready = (enum run_ready)when;
 	if (!version_name_valid(bytes_str(o.name)))
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);
@@ -202,7 +246,7 @@ static int run(const struct run_args *a, struct err *err)
 	if (ret == 0 && !a->measure)
 		ret = make_path(state, err);
 	if (ret == 0)
-		ret = backends[backend_find(e->backend)].open(e, dir, state, &o.backend, err);
+		ret = backends[backend_find(e->backend)].open(a, dir, state, &o.backend, err);
 	if (ret < 0)
 		return ret;
 	return a->measure ? print_registers(o.backend, err) : run_enclave(&o, err);
@@ -211,11 +255,12 @@ static int run(const struct run_args *a, struct err *err)
 int run_main(int argc, char **argv)
 {
 	static struct run_args a = { .from = SETTINGS_ARGS };
+	a.from.takes_image = true;
 	struct err err;
 	switch (settings_args_parse("run", options, &a, sizeof a, argc, argv)) {
 	case OPTIONS_OK: break;
 	case OPTIONS_WANT_HELP:
-		options_help(stdout, "run", "[NAME] [--backend NAME] [OPTIONS]", "Starts an enclave and stays in the foreground with it; "
+		options_help(stdout, "run", "[NAME|IMAGE.eif] [--backend NAME] [OPTIONS]", "Starts an enclave and stays in the foreground with it; "
 		             "Ctrl-C stops it in order. With NAME, the\ninstance of that name, as its configuration says; options override it.",
 		             options);
 		return 0;

@@ -33,6 +33,12 @@ static void mark_given(const struct settings *first, struct settings *s)
 	}
 }
 
+static bool is_image(const char *name)
+{
+	size_t n = strlen(name);
+	return n > 4 && strcmp(name + n - 4, ".eif") == 0;
+}
+
 enum option_result settings_args_parse(const char *command, const struct option_spec *table, void *args, size_t size,
                                        int argc, char **argv)
 {
@@ -42,6 +48,7 @@ enum option_result settings_args_parse(const char *command, const struct option_
 	char path[PATH_MAX];
 	struct err err;
 	size_t n;
+	bool takes_image = a->takes_image;
 	/* once to find the file, and once to override what it says */
 	CLEANUP(free_ptr) void *first = calloc(1, size);
 	if (first == NULL) {
@@ -51,6 +58,8 @@ enum option_result settings_args_parse(const char *command, const struct option_
 	enum option_result r = options_parse(table, first, argc, argv, name, 1, &n, &err);
 	if (r != OPTIONS_OK)
 		return r == OPTIONS_USAGE ? usage(command, &err) : r;
+	const char *image = takes_image && n > 0 && is_image(name[0]) ? name[0] : NULL;
+	n = image != NULL ? 0 : n;
 	const char *file = ((struct settings_args *)first)->file, *from = file != NULL ? file : n > 0 ? name[0] : NULL;
 	if (from != NULL) {
 		if (file != NULL)
@@ -70,6 +79,8 @@ enum option_result settings_args_parse(const char *command, const struct option_
 		keep_lists_apart(table, first, args);
 	}
 	r = options_parse(table, args, argc, argv, name, 1, &n, &err);
+	if (image != NULL)
+		((struct settings_args *)first)->s.enclave.image = a->s.enclave.image = image;
 	mark_given(first, &a->s);
 	return r == OPTIONS_USAGE ? usage(command, &err) : r;
 }

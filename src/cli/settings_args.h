@@ -11,6 +11,7 @@ enum { INSTANCE_NAME_MAX = 65 };
 struct settings_args {
 	struct settings s;               /* to be closed */
 	const char *file;                /* --file */
+	bool takes_image;                /* IMAGE.eif in place of NAME is the enclave's image, as --image */
 	char name[INSTANCE_NAME_MAX];    /* of the instance; "" when neither NAME nor --file was given */
 };
 

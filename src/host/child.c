@@ -59,6 +59,9 @@ static _Noreturn void child_main(const struct child_spec *spec, int error_pipe, 
 	    dup2(null, STDOUT_FILENO) < 0)
 		die("dup2");
 	pass_fds(spec);
+	for (size_t i = 0; spec->env != NULL && spec->env[i] != NULL; i++)
+		if (putenv((char *)(uintptr_t)spec->env[i]) != 0)
+			die("putenv");
 	become(spec->uid);
 	/* after the change of user, which clears it; then the parent may be gone already */
 	prctl(PR_SET_PDEATHSIG, spec->death_signal);

@@ -9,13 +9,14 @@
 
 #include <sys/types.h>
 
-enum { CHILD_FDS_MAX = 4, CHILD_LINE_MAX = 1024 };
+enum { CHILD_FDS_MAX = 6, CHILD_LINE_MAX = 1024 };
 
 struct child_fd { const char *name; int fd; };           /* fd stays the caller's */
 
 struct child_spec {
 	const char *name;                        /* for log lines */
 	const char *const *argv;                 /* argv[0] is the program's path */
+	const char *const *env;                  /* "NAME=value" besides ours; NULL ends it; NULL: none */
 	struct child_fd fds[CHILD_FDS_MAX];      /* unused entries have a NULL name */
 	uid_t uid;                               /* 0: as we are; else also the group of the same number */
 	int death_signal;                        /* what it gets when we die */

@@ -293,7 +293,7 @@ static json_t *on_status(struct admin *a)
 {
 	struct run *r = CONTAINER_OF(a, struct run, admin);
 	const struct backend *b = r->b;
-	if (r->phase == RUNNING)
+	if (r->phase == RUNNING && r->o->ready == RUN_READY_SERVICE)
 		health_ask(&r->health);          /* for the next one who looks */
 	return json_pack("{s:s,s:s,s:b,s:b,s:s,s:i,s:i,s:I,s:I,s:s,s:s*,s:s*,s:I,s:o,s:o}",
 	                 "name", r->o->name, "backend", b->ops->name, "simulated", b->ops->simulated, "debug", b->debug,

@@ -1,0 +1,262 @@
+"""The simulator with an image that is little more than a kernel (tests/tools/vm_agent.c): vsock, NSM, registers, console, and
+that nothing is left whoever dies first."""
+import concurrent.futures
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import cbor2
+import pytest
+
+from conftest import wait_for
+from enclave import BUILD, TEE_REX
+from vm import Vm, have_qemu, make_image
+
+pytestmark = pytest.mark.skipif(not have_qemu(), reason="QEMU 10 or later is not installed and only root can do it: "
+                                "scripts/backports install qemu-system-x86")
+ZERO = "0" * 96
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    return make_image(tmp_path_factory.mktemp("image"), (BUILD / "tests/tools/vm_agent").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def vm(image, tmp_path_factory):
+    with Vm(tmp_path_factory.mktemp("vm"), image) as v:
+        yield v
+        assert v.stop() == 0
+        assert not v.run_dir.exists()
+
+
+# --- vsock ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_guest_reaches_listeners_only(vm):
+    assert vm.command_line("connect 3 9000") == "ok"
+    assert vm.command_line("connect 2 9000") == "ok"
+    for cid, port in ((3, 77), (2, 77), (1, 9000), (5, 9000), (16, 77), (4294967295, 9000)):
+        assert vm.command_line(f"connect {cid} {port}") != "ok", (cid, port)
+
+
+def test_the_host_is_refused_where_nobody_listens(vm):
+    with vm.dial(4711) as s:
+        assert s.recv(10) == b""
+    for line in (b"CONNECT\n", b"CONNECT 70000000000\n", b"HELLO 9100\n", b"CONNECT -1\n", b"x" * 100):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(str(vm.run_dir / "dial.sock"))
+            s.sendall(line)
+            try:
+                assert s.recv(10) == b""
+            except ConnectionResetError:
+                pass
+
+
+def test_bytes_arrive_in_order_both_ways(vm):
+    n = 8 << 20
+    with vm.dial(9102) as s, s.makefile("rb") as f:
+        s.sendall(b"%d\n" % n)
+        got = f.read()
+    assert len(got) == n
+    period = bytes((i * 7 >> 3) & 0xff for i in range(2048))       # 2048 * 7 / 8 is a multiple of 256
+    assert got == period * (n // 2048)
+    with vm.dial(9101) as s, s.makefile("rb") as f:
+        s.sendall(got)
+        s.shutdown(socket.SHUT_WR)
+        total, check = map(int, f.readline().split())
+    want = 0
+    for byte in got[:2048]:
+        want = (want * 31 + byte) % 2**64
+    step, power = want, pow(31, 2048, 2**64)
+    want = 0
+    for _ in range(n // 2048):
+        want = (want * power + step) % 2**64
+    assert (total, check) == (n, want)
+
+
+def test_many_at_once(vm):
+    def echo(i):
+        data = bytes([i]) * (1000 * i + 1)
+        with vm.dial(9100) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            with s.makefile("rb") as f:
+                return f.read() == data
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        assert all(pool.map(echo, range(100)))
+
+
+def test_a_reader_that_does_not_read_stops_nobody_else(vm):
+    with vm.dial(9102) as stuck:
+        stuck.sendall(b"100000000\n")
+        time.sleep(0.2)
+        for _ in range(5):
+            with vm.dial(9100) as s:
+                s.sendall(b"x" * 1000)
+                s.shutdown(socket.SHUT_WR)
+                with s.makefile("rb") as f:
+                    assert f.read() == b"x" * 1000
+    assert vm.command_line("connect 3 9000") == "ok"
+
+
+def test_closing_reaches_the_guest(vm):
+    """A client that leaves ends the guest's process: what cancels a job."""
+    def processes():
+        with vm.dial(9103) as s, s.makefile("rb") as f:
+            s.sendall(b"file /proc/loadavg\n")
+            return int(f.readline().split()[3].split(b"/")[1])
+    before = processes()
+    held = [vm.dial(9100) for _ in range(10)]
+    wait_for(lambda: processes() >= before + 10, 20, "ten more processes")
+    for s in held:
+        s.close()
+    wait_for(lambda: processes() <= before, 20, "their end")
+
+
+# --- registers and documents ------------------------------------------------------------------------------------------
+
+
+def nsm(vm, request):
+    answer = vm.command_line("nsm " + cbor2.dumps(request).hex())
+    return cbor2.loads(bytes.fromhex(answer))
+
+
+def document(vm, directory, nonce=b"n" * 20):
+    answer = nsm(vm, {"Attestation": {"user_data": None, "nonce": nonce, "public_key": None}})
+    path = pathlib.Path(directory) / "document"
+    path.write_bytes(answer["Attestation"]["document"])
+    return path
+
+
+def test_the_nsm_is_a_real_device_with_the_image_s_registers(vm, image, tmp_path):
+    assert len(nsm(vm, "GetRandom")["GetRandom"]["random"]) == 256
+    described = nsm(vm, "DescribeNSM")["DescribeNSM"]
+    assert described["max_pcrs"] == 32 and described["module_id"].startswith("sim-")
+    assert nsm(vm, {"DescribePCR": {"index": 99}}) == {"Error": "InvalidIndex"}
+    assert vm.command_line("nsm ff") == vm.command_line("nsm ff00")
+    told = subprocess.run([TEE_REX, "describe", image], check=True, capture_output=True, text=True).stdout
+    pcr0 = re.search(r'"PCR0": "([0-9a-f]{96})"', told).group(1)
+    assert f"0={pcr0}" in vm.measured()
+    done = subprocess.run([TEE_REX, "verify", document(vm, tmp_path), "--root", vm.state / "root.pem", "--pcr", f"0={pcr0}",
+                           "--nonce", (b"n" * 20).hex()], capture_output=True, text=True)
+    assert done.returncode == 0 and "SIMULATED" in done.stdout + done.stderr, done.stderr
+    done = subprocess.run([TEE_REX, "verify", document(vm, tmp_path), "--root", vm.state / "root.pem", "--pcr", f"0={'1' * 96}"],
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+
+
+def test_debug_role_instance_and_two_processors(image, tmp_path):
+    role, instance = "arn:aws:iam::123456789012:role/simulated", "i-0123456789abcdef0"
+    with Vm(tmp_path, image, ["--debug", "--cpus", "2", "--role", role, "--instance", instance]) as vm:
+        payload = cbor2.loads(cbor2.loads(document(vm, tmp_path).read_bytes())[2])
+        pcrs = {n: v.hex() for n, v in payload["pcrs"].items()}
+        assert [pcrs[n] for n in (0, 1, 2, 8)] == [ZERO] * 4
+        told = subprocess.run([TEE_REX, "describe", image, "--role", role, "--instance", instance], capture_output=True, text=True).stdout
+        if "PCR3" in told:
+            assert pcrs[3] in told and pcrs[4] in told
+        assert pcrs[3] != ZERO and pcrs[4] != ZERO
+        assert vm.admin(verb="status")["debug"] is True
+        assert "processor\t: 1;" in vm.command_line("file /proc/cpuinfo")
+        # the console is read in debug mode only, and then whole
+        for i in range(50):
+            assert vm.command_line(f"console line {i} of the console") == "ok"
+
+        def console():
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(20)
+                s.connect(str(vm.run_dir / "admin.sock"))
+                s.sendall(b'{"verb":"console"}\n')
+                with s.makefile("rb") as f:
+                    assert f.readline() == b'{"ok":true}\n'
+                    return f.read()
+        wait_for(lambda: b"line 49 of the console" in console(), 10, "the last line")
+        assert all(b"line %d of the console" % i in console() for i in range(50))
+
+
+def test_no_console_without_debug(vm):
+    answer = vm.admin(verb="console")
+    assert answer["ok"] is False and "debug" in answer["error"]
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def gone(pids):
+    return lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize("victim", ["qemu-system-x86", "tee-rex-sim-vso", "tee-rex-sim-nsm"])
+def test_whoever_is_killed_all_end_and_nothing_is_left(image, tmp_path, victim):
+    with Vm(tmp_path, image) as vm:
+        children = vm.children()
+        assert set(children) == {"qemu-system-x86", "tee-rex-sim-vso", "tee-rex-sim-nsm"}
+        os.kill(children[victim], signal.SIGKILL)
+        assert vm.process.wait(10) == 1
+        assert gone(children.values())() and not vm.run_dir.exists()
+        assert "was killed by signal 9" in vm.log.read_text()
+
+
+def test_a_killed_owner_leaves_no_process_and_the_next_start_no_file(image, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with Vm(tmp_path / "a", image) as vm:
+        children = vm.children()
+        vm.process.kill()
+        vm.process.wait()
+        wait_for(gone(children.values()), 5, "their end")
+        with Vm(tmp_path / "b", image) as other:
+            assert not vm.run_dir.exists()
+            other.process.send_signal(signal.SIGINT)
+            assert other.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("how", ["panic", "reset"])
+def test_the_guest_s_death_is_seen_at_once(image, tmp_path, how):
+    with Vm(tmp_path, image) as vm:
+        pid = vm.children()["qemu-system-x86"]
+        s = vm.dial(9103)
+        s.sendall(how.encode() + b"\n")
+        wait_for(gone([pid]), 20, "QEMU's end")                    # it is a zombie until the owner reaps it
+        seen = time.monotonic()
+        assert vm.process.wait(10) == 1
+        assert time.monotonic() - seen < 0.1
+        assert "the enclave is over" in vm.log.read_text()
+        assert not vm.run_dir.exists()
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def refused(arguments, env=None):
+    done = subprocess.run([TEE_REX, "run", "--backend", "qemu", *map(str, arguments)], capture_output=True, text=True,
+                          env={**os.environ, **(env or {})})
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_what_cannot_run_is_refused_with_the_reason(image, tmp_path):
+    state = ["--state", tmp_path / "nsm", "--name", "refused"]
+    assert "--memory" in refused([image, *state])
+    assert "needs an image" in refused(["--memory", "128", *state])
+    assert "--cpus" in refused([image, "--memory", "128", "--cpus", "1000", *state])
+    assert "--accel" in refused([image, "--memory", "128", "--accel", "warp", *state])
+    assert "role" in refused([image, "--memory", "128", "--role", "me", *state])
+    damaged = bytearray(pathlib.Path(image).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.eif").write_bytes(damaged)
+    assert "eif-bad-crc" in refused([tmp_path / "damaged.eif", "--memory", "128", *state])
+    (tmp_path / "bin").mkdir()
+    said = refused([image, "--memory", "128", *state], {"PATH": str(tmp_path / "bin")})
+    assert "install the package qemu-system-x86" in said
+    fake = tmp_path / "bin" / "qemu-system-x86_64"
+    fake.write_text("#!/bin/sh\necho QEMU emulator version 7.2.1\n")
+    fake.chmod(0o755)
+    said = refused([image, "--memory", "128", *state], {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
+    assert "version 7.2.1" in said and "install the package" in said
+    assert not pathlib.Path("/run/tee-rex/refused").exists()
