@@ -32,11 +32,11 @@ HOST_LIBS := -lcurl -ljansson -lyaml -lzstd -llz4 -lz
 
 comma := ,
 sources = $(wildcard src/$(1)/*.c src/$(1)/*/*.c)
-mains := src/cli/main.c src/enclave/prover/main.c src/enclave/launcher/main.c src/sim/main_nsm.c src/sim/main_vsock.c src/sim/vdpa_nsm.c
+mains := src/cli/main.c src/enclave/prover/main.c src/enclave/launcher/main.c src/enclave/init/main.c src/sim/main_nsm.c src/sim/main_vsock.c src/sim/vdpa_nsm.c
 layer_objects = $(patsubst %.c,$(2)/%.o,$(filter-out $(mains),$(call sources,$(1))))
 archives = $(foreach l,$(2),$(1)/lib$(l).a)
 
-PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-sim-nsm $(BUILD)/tee-rex-sim-vsock
+PROGRAMS := $(BUILD)/tee-rex $(BUILD)/tee-rex-prover $(BUILD)/tee-rex-launcher $(BUILD)/tee-rex-init $(BUILD)/tee-rex-sim-nsm $(BUILD)/tee-rex-sim-vsock
 SHIM := $(BUILD)/libteerex-sim-nsm.so
 LIBRARY := $(BUILD)/libteerex-attest.a
 SONAME := libteerex-attest.so.0
@@ -67,6 +67,7 @@ $(eval $(call flavour,$(BUILD)/fuzzobj,$(CLANG),-O1 -fsanitize=address$(comma)un
 LINK_CLI := cli sim host image attest openpgp linux crypto format base
 LINK_PROVER := enclave openpgp linux crypto format base
 LINK_LAUNCHER := enclave linux crypto format base
+LINK_INIT := enclave linux format base
 LINK_SIM := sim host image attest linux crypto format base
 LINK_TEST := cli sim host image enclave attest openpgp linux crypto format base
 
@@ -76,6 +77,9 @@ $(BUILD)/tee-rex-prover: $(BUILD)/obj/src/enclave/prover/main.o $(call archives,
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 $(BUILD)/tee-rex-launcher: $(BUILD)/obj/src/enclave/launcher/main.o $(call archives,$(BUILD)/obj,$(LINK_LAUNCHER))
 	$(CC) $(LINK) -o $@ $^
+# Static: the boot ramdisk has no libraries.
+$(BUILD)/tee-rex-init: $(BUILD)/obj/src/enclave/init/main.o $(call archives,$(BUILD)/obj,$(LINK_INIT))
+	$(CC) $(LINK:-pie=-static-pie) -o $@ $^
 $(BUILD)/tee-rex-sim-nsm: $(BUILD)/obj/src/sim/main_nsm.o $(call archives,$(BUILD)/obj,$(LINK_SIM))
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 
@@ -125,14 +129,18 @@ $(eval $(call flavour,$(BUILD)/unsafe,$(CC),$(HARDEN) -DTEEREX_TEST_GUARDS))
 $(BUILD)/tests/tee-rex-launcher-UNSAFE: $(BUILD)/unsafe/src/enclave/launcher/main.o $(call archives,$(BUILD)/unsafe,$(LINK_LAUNCHER))
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^
+# init that boots where no NSM is: to test it in a bare virtual machine.
+$(BUILD)/tests/tee-rex-init-UNSAFE: $(BUILD)/unsafe/src/enclave/init/main.o $(call archives,$(BUILD)/unsafe,$(LINK_INIT))
+	@mkdir -p $(@D)
+	$(CC) $(LINK:-pie=-static-pie) -o $@ $^
 $(BUILD)/tests/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
-$(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tools/vm_agent: TOOL_LINK := -static
+$(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tools/vm_agent $(BUILD)/tests/tools/init_probe: TOOL_LINK := -static
 
 # Programs that the end-to-end tests use.
 test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
-	$(BUILD)/tests/tools/hostile_host
+	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan

@@ -32,6 +32,20 @@ enum {
 	OUTPUT_LOG_LINE = 400,                   /* bytes of job output in one log line */
 	LAUNCHER_SEND_QUEUE = 64,                /* messages waiting for the prover to read */
 
+	/* init */
+	INIT_EVENT_RING = 64 << 10,              /* bytes of events kept for the control channel */
+	INIT_LOG_RING = 256 << 10,               /* … and of log lines, which never push events out */
+	INIT_BATCH = 32 << 10,                   /* bytes handed to the control connection at once */
+	INIT_RECONNECT_MS = 100, INIT_RECONNECT_MAX_MS = 2000,
+	INIT_READ = 16 << 10,                    /* of a service's output at once */
+	INIT_BRIDGE_CONNECTIONS = 32,            /* of all bridges together; the next wait in the backlog */
+	INIT_BRIDGE_BUFFER = 16 << 10,           /* of each direction */
+	INIT_SHUTDOWN_PEERS = 4,
+	INIT_FLUSH_MS = 500,                     /* for the last words, before the power goes */
+	INIT_STUCK_S = 30,                       /* one turn of the loop never takes that long */
+	INIT_CLOCK_S = 600, INIT_CLOCK_STEP_MS = 250,
+	INIT_MEMORY_S = 60,                      /* between two reports of memory by owner */
+
 	/* prover */
 	JOB_STATED_MIB_MIN = 8,                  /* a stated peak below it is raised to it */
 	PROVER_FIXED_MIB = 40,                   /* the service's own memory: code, state, a reply for each slot */

@@ -582,8 +582,8 @@ static int check_whole(struct parser *p)
 			return refuse_service(p, s, "the first arg names the program; there is none", "");
 		if (s->backoff_ms > s->backoff_max_ms)
 			return refuse_service(p, s, "backoff_ms is more than backoff_max_ms", "");
-		if (s->ready == READY_ACCEPT && s->listen_count + s->bridge_count == 0)
-			return refuse_service(p, s, "ready = accept needs a listen or bridge line", "");
+		if (s->ready == READY_ACCEPT && s->bridge_count == 0)
+			return refuse_service(p, s, "ready = accept needs a bridge line; a service with a listener says so itself (ready = fd)", "");
 		if ((s->grants & GRANT_ROOT_CAPABILITIES) && (s->grants & GRANT_CONTAINER_CAPABILITIES))
 			return refuse_service(p, s, "root-capabilities include container-capabilities; grant one", "");
 		bad = check_names(p, s);

@@ -47,46 +47,57 @@ static bool is_needed(unsigned long cap)
 }
 
 /* From the bounding set: what execve could give back. */
-static int drop_bounding(bool (*kept)(unsigned long cap), struct err *err)
+static int drop_bounding(uint64_t keep, struct err *err)
 {
 	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if ((kept == NULL || !kept(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
+		if (!(cap < 64 && keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
 			return fail(err, errno, "drop capability %lu from the bounding set", cap);
 	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ? fail(err, errno, "clear the ambient capabilities") : 0;
 }
 
-int sandbox_keep_privileges(struct err *err)
+static int set_capabilities(uint64_t keep, struct err *err)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct kept[2] = { { 0 }, { 0 } };
-	int bad = drop_bounding(is_needed, err);
+	const struct __user_cap_data_struct left[2] = {
+		{ (uint32_t)keep, (uint32_t)keep, 0 }, { (uint32_t)(keep >> 32), (uint32_t)(keep >> 32), 0 }
+	};
+	return syscall(SYS_capset, &header, left) != 0 ? fail(err, errno, "drop capabilities") : 0;
+}
 
-	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
-		kept[CAP_TO_INDEX(needed[i])].effective |= CAP_TO_MASK(needed[i]);
-		kept[CAP_TO_INDEX(needed[i])].permitted |= CAP_TO_MASK(needed[i]);
-	}
-	if (bad == 0 && syscall(SYS_capset, &header, kept) != 0)
-		bad = fail(err, errno, "drop capabilities");
-	return bad;
+int sandbox_keep_privileges(struct err *err)
+{
+	uint64_t keep = 0;
+	for (unsigned cap = 0; cap < 64; cap++)
+		keep |= is_needed(cap) ? 1ull << cap : 0;
+	int bad = drop_bounding(keep, err);
+	return bad != 0 ? bad : set_capabilities(keep, err);
+}
+
+static int change_user(uid_t uid, gid_t gid, const uint32_t *groups, size_t group_count, struct err *err)
+{
+	if (setgroups(group_count, groups) != 0)
+		return fail(err, errno, "set the supplementary groups");
+	if (setresgid(gid, gid, gid) != 0)
+		return fail(err, errno, "become group %u", gid);
+	return setresuid(uid, uid, uid) != 0 ? fail(err, errno, "become user %u", uid) : 0;
 }
 
 int sandbox_identity(bool change_ids, uid_t uid, gid_t gid, struct err *err)
 {
-	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct none[2] = { { 0 }, { 0 } };
+	int bad = drop_bounding(0, err);
+	if (bad == 0 && change_ids)
+		bad = change_user(uid, gid, NULL, 0, err);
+	return bad != 0 ? bad : set_capabilities(0, err);
+}
 
-	int bad = drop_bounding(NULL, err);
-	if (bad != 0)
-		return bad;
-	if (change_ids && setgroups(0, NULL) != 0)
-		return fail(err, errno, "drop the supplementary groups");
-	if (change_ids && setresgid(gid, gid, gid) != 0)
-		return fail(err, errno, "become group %u", gid);
-	if (change_ids && setresuid(uid, uid, uid) != 0)
-		return fail(err, errno, "become user %u", uid);
-	if (syscall(SYS_capset, &header, none) != 0)
-		return fail(err, errno, "drop the capabilities");
-	return 0;
+int sandbox_become(uid_t uid, gid_t gid, const uint32_t *groups, size_t group_count, uint64_t keep, struct err *err)
+{
+	if (uid != 0)
+		keep = 0;                        /* the kernel takes them with the user */
+	int bad = drop_bounding(keep, err);
+	if (bad == 0)
+		bad = change_user(uid, gid, groups, group_count, err);
+	return bad != 0 ? bad : set_capabilities(keep, err);
 }
 
 int sandbox_no_new_privs(struct err *err)

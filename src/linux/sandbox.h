@@ -12,6 +12,7 @@
 #include "base/fail.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -24,6 +25,10 @@ int sandbox_keep_privileges(struct err *err);
 /* No capabilities in any set, the bounding set included. With change_ids: no supplementary groups, and
  * uid and gid in all their forms; without it the ids stay (an ordinary user has no others to give). */
 int sandbox_identity(bool change_ids, uid_t uid, gid_t gid, struct err *err);
+
+/* The same for a service: its groups, and the capabilities of keep (bit n: capability n) if it stays root; none of them
+ * can be had back. */
+int sandbox_become(uid_t uid, gid_t gid, const uint32_t *groups, size_t group_count, uint64_t keep, struct err *err);
 
 struct sandbox_limits {
 	uint32_t tasks;              /* RLIMIT_NPROC: processes and threads of this uid; 0 = leave */

@@ -85,3 +85,15 @@ int vsock_peer(int fd, uint32_t *ret_cid)
 	*ret_cid = a.svm_cid;
 	return 0;
 }
+
+int vsock_accept_parent(int listener)
+{
+	union { struct sockaddr any; struct sockaddr_vm vm; struct sockaddr_storage room; } a = { .any.sa_family = AF_UNSPEC };
+	socklen_t n = sizeof a;
+	CLEANUP(close_fd) int fd = accept4(listener, &a.any, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (a.any.sa_family == AF_VSOCK && (n < sizeof a.vm || a.vm.svm_cid != VSOCK_PARENT))
+		return -EPERM;
+	return fd_steal(&fd);
+}

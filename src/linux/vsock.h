@@ -17,6 +17,9 @@ int vsock_accept(int listener, int *ret_fd, uint32_t *ret_cid, struct err *err);
 /* Begins to connect; EPOLLOUT or an error tells how it went. To a CID above the parent's (3) the way is always down,
  * to an enclave of this machine, also where vhost_vsock is loaded and would send it to a guest of its own. */
 int vsock_connect(uint32_t cid, uint32_t port, int *ret_fd, struct err *err);
+/* Accepts one connection of the parent's and returns it. -EPERM: it was somebody else's and is closed; -EAGAIN: there is none.
+ * A socket of another family (the simulated enclave's unix socket) has no CIDs: whoever reaches it is the parent. */
+int vsock_accept_parent(int listener);
 /* The CID at the other end of a connection. */
 int vsock_peer(int fd, uint32_t *ret_cid);
 

@@ -184,7 +184,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "[service a]\n", "f: [service a]: the first arg names the program; there is none" },
 		{ "[service a]\narg =\n", "f: [service a]: the first arg names the program; there is none" },
 		{ APP "backoff_ms = 10\nbackoff_max_ms = 9\n", "f: [service app]: backoff_ms is more than backoff_max_ms" },
-		{ APP "ready = accept\n", "f: [service app]: ready = accept needs a listen or bridge line" },
+		{ APP "ready = accept\n", "f: [service app]: ready = accept needs a bridge line; a service with a listener says so itself (ready = fd)" },
 		{ APP "grant = root-capabilities\ngrant = container-capabilities\n",
 		  "f: [service app]: root-capabilities include container-capabilities; grant one" },
 		{ APP "after = b\n", "f: [service app]: no service to start after is called b" },

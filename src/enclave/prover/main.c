@@ -2,7 +2,8 @@
  * host sends, and has no privilege: what needs root is the launcher's, on the other end of a socket.
  *
  * Inherited descriptors (LISTEN_FDS): "service" a listening stream socket, "launcher" a connected
- * SOCK_SEQPACKET, and, where the configuration says `nsm = simulated-socket`, "nsm". */
+ * SOCK_SEQPACKET; where the configuration says `nsm = simulated-socket`, "nsm"; and perhaps "ready", where a newline
+ * says that requests are answered. */
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -41,7 +42,7 @@ static struct prover {
 	struct service service;
 	struct timer rotation, drained;
 	struct watch signals;
-	int service_fd;
+	int service_fd, ready_fd;                /* ready_fd: -1 when nobody asked, or was told */
 	bool stopping, failed;
 } prover;
 
@@ -80,6 +81,9 @@ static void on_launcher_ready(const struct launch_message *m)
 		prover.failed = prover.loop.stop = true;
 		return;
 	}
+	if (prover.ready_fd >= 0 && write(prover.ready_fd, "\n", 1) != 1)
+		log_warn("nobody takes the word that the service is ready");
+	close_fd(&prover.ready_fd);
 	log_info("ready: %u job slots, %u at once", prover.cfg.slots, prover.cfg.jobs);
 }
 
@@ -207,6 +211,7 @@ static int start(const char *config_path, struct err *err)
 		return ret;
 	int launcher_fd = listen_fds_find(&fds, "launcher");
 	prover.service_fd = listen_fds_find(&fds, "service");
+	prover.ready_fd = listen_fds_find(&fds, "ready");
 	if (prover.service_fd < 0 || launcher_fd < 0)
 		return fail(err, 0, "descriptors named \"service\" and \"launcher\" must be inherited (LISTEN_FDS)");
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "linux/vsock.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -486,7 +487,7 @@ static void on_accept(struct watch *w, uint32_t events)
 {
 	struct service *s = CONTAINER_OF(w, struct service, listener);
 	(void)events;
-	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = vsock_accept_parent(w->fd);
 	if (fd < 0)
 		return;
 	struct conn *c = conn_new(s);

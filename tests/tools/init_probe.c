@@ -1,0 +1,261 @@
+/* A service for testing tee-rex-init in a guest: init_probe MODE [ARG]…
+ *
+ *     report        what it was given (ids, capabilities, environment, descriptors, devices, limits), as "key = value" lines
+ *     say TEXT      one line to its output, then waits
+ *     log N         N numbered lines to its output as fast as it can, then waits
+ *     exit CODE, crash, hang (ignores SIGTERM), eat MIB (touches memory, then waits)
+ *     ready         a newline to the descriptor "ready" after a moment, then waits
+ *     serve         answers each connection on the descriptor "service" with the bytes it reads, until their end
+ *     tcp PORT      the same on 127.0.0.1:PORT
+ *     link NAME     writes "link NAME up" when the other end of the link has said hello; ends when it is gone
+ *     signal PID N  sends a signal
+ *     naive N       what an entrypoint does that logs to /dev/console: "serve", and N lines there while it serves
+ *
+ * Reports go to the serial line, which a service with root's capabilities may make a device for. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <netinet/in.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static int serial = 1;
+
+static void open_serial(void)
+{
+	if (mknod("/dev/serial", S_IFCHR | 0600, makedev(4, 64)) == 0 || errno == EEXIST)
+		serial = open("/dev/serial", O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	if (serial < 0)
+		serial = 1;
+}
+
+__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(line, sizeof line - 1, fmt, ap);
+	va_end(ap);
+	if (n > (int)sizeof line - 2)
+		n = (int)sizeof line - 2;
+	line[n] = '\n';
+	if (write(serial, line, (size_t)n + 1) < 0)
+		_exit(99);
+}
+
+/* The descriptor of that name, or -1. */
+static int inherited(const char *name)
+{
+	const char *names = getenv("LISTEN_FDNAMES"), *pid = getenv("LISTEN_PID");
+	if (names == NULL || pid == NULL || atoi(pid) != (int)getpid())
+		return -1;
+	for (int fd = 3; *names != '\0'; fd++) {
+		size_t n = strcspn(names, ":");
+		if (strlen(name) == n && memcmp(names, name, n) == 0)
+			return fd;
+		names += n + (names[n] == ':');
+	}
+	return -1;
+}
+
+static void wait_for_ever(void)
+{
+	for (;;)
+		pause();
+}
+
+static void say_file(const char *key, const char *path, const char *line)
+{
+	char text[4096] = "";
+	FILE *f = fopen(path, "r");
+	if (f == NULL) {
+		say("%s = %s", key, strerror(errno));
+		return;
+	}
+	while (fgets(text, sizeof text, f) != NULL)
+		if (strncmp(text, line, strlen(line)) == 0)
+			break;
+	fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	say("%s = %s", key, text + strlen(line));
+}
+
+static void report(void)
+{
+	char cwd[256], host[64];
+	struct rlimit l;
+	struct stat st;
+	gid_t groups[32];
+	extern char **environ;
+	open_serial();
+	say("REPORT BEGIN");
+	say("ids = %u %u", getuid(), getgid());
+	int n = getgroups(32, groups);
+	for (int i = 0; i < n; i++)
+		say("group%d = %u", i, groups[i]);
+	for (char **e = environ; *e != NULL; e++)
+		say("env %s", *e);
+	say("cwd = %s", getcwd(cwd, sizeof cwd) != NULL ? cwd : "?");
+	gethostname(host, sizeof host);
+	say("host = %s", host);
+	say_file("capeff", "/proc/self/status", "CapEff:\t");
+	say_file("capbnd", "/proc/self/status", "CapBnd:\t");
+	say_file("nnp", "/proc/self/status", "NoNewPrivs:\t");
+	say_file("cgroup", "/proc/self/cgroup", "0::");
+	say_file("memory.max", "/sys/fs/cgroup/probe/memory.max", "");
+	say_file("pids.max", "/sys/fs/cgroup/probe/pids.max", "");
+	say_file("printk", "/proc/sys/kernel/printk", "");
+	say_file("ptrace_scope", "/proc/sys/kernel/yama/ptrace_scope", "");
+	say_file("init", "/proc/1/status", "Name:\t");
+	getrlimit(RLIMIT_NOFILE, &l);
+	say("files = %llu", (unsigned long long)l.rlim_cur);
+	for (int fd = 0; fd < 256; fd++)
+		if (fstat(fd, &st) == 0 && fd != serial)
+			say("fd%d = %s", fd, S_ISSOCK(st.st_mode) ? "socket" : S_ISFIFO(st.st_mode) ? "pipe" : S_ISCHR(st.st_mode) ? "device" : "file");
+	say("nsm = %s", stat("/dev/nsm", &st) == 0 ? "there" : strerror(errno));
+	say("vsock = %s", stat("/dev/vsock", &st) == 0 ? "there" : strerror(errno));
+	say("console = %s", stat("/dev/console", &st) == 0 ? "there" : strerror(errno));
+	say("write root = %s", mkdir("/new", 0755) == 0 ? "done" : strerror(errno));
+	say("write tmp = %s", mkdir("/tmp/new", 0755) == 0 ? "done" : strerror(errno));
+	say("write shm = %s", mkdir("/dev/shm/new", 0755) == 0 ? "done" : strerror(errno));
+	say("boot conf = %s", stat("/etc/tee-rex/init.conf", &st) == 0 ? "there" : strerror(errno));
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+	say("bind 127.0.0.1:80 = %s", bind(s, (struct sockaddr *)&a, sizeof a) == 0 ? "done" : strerror(errno));
+	say("year = %d", (int)(1970 + time(NULL) / 31556952));
+	say("REPORT END");
+}
+
+static void log_lines(long n)
+{
+	char buf[8192];
+	size_t used = 0;
+	for (long i = 0; i < n; i++) {
+		used += (size_t)snprintf(buf + used, sizeof buf - used, "line %ld of what a service has to say about itself\n", i);
+		if (used > sizeof buf - 128 || i + 1 == n) {
+			for (size_t at = 0; at < used;) {
+				ssize_t w = write(2, buf + at, used - at);
+				if (w < 0)
+					_exit(98);
+				at += (size_t)w;
+			}
+			used = 0;
+		}
+	}
+}
+
+/* Echoes connection by connection, all at once. */
+static void serve(int listener)
+{
+	struct pollfd p[64] = { { .fd = listener, .events = POLLIN } };
+	nfds_t n = 1;
+	char buf[4096];
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	for (;;) {
+		poll(p, n, -1);
+		for (nfds_t i = n; i-- > 1;) {
+			if (p[i].revents == 0)
+				continue;
+			ssize_t got = read(p[i].fd, buf, sizeof buf);
+			if (got > 0 && write(p[i].fd, buf, (size_t)got) == got)
+				continue;
+			close(p[i].fd);
+			p[i] = p[--n];
+		}
+		int fd = p[0].revents != 0 && n < 64 ? accept(listener, NULL, NULL) : -1;
+		if (fd >= 0)
+			p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	}
+}
+
+static void serve_tcp(int port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int s = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(s, (struct sockaddr *)&a, sizeof a) != 0 || listen(s, 64) != 0)
+		_exit(97);
+	serve(s);
+}
+
+static void link_to(const char *name)
+{
+	int fd = inherited(name);
+	char buf[16];
+	open_serial();
+	if (fd < 0 || send(fd, "hello", 5, MSG_NOSIGNAL) != 5 || recv(fd, buf, sizeof buf, 0) != 5)
+		_exit(96);
+	say("link %s up %d", name, (int)getpid());
+	while (recv(fd, buf, sizeof buf, 0) > 0)
+		;
+	_exit(0);
+}
+
+static void eat(long mib)
+{
+	for (long i = 0; i < mib; i++) {
+		char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED)
+			_exit(95);
+		memset(p, 1, 1 << 20);
+	}
+	wait_for_ever();
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "", *arg = argc > 2 ? argv[2] : "";
+	if (strcmp(mode, "report") == 0) {
+		report();
+		wait_for_ever();
+	} else if (strcmp(mode, "say") == 0) {
+		dprintf(1, "%s\n", arg);
+		wait_for_ever();
+	} else if (strcmp(mode, "log") == 0) {
+		log_lines(atol(arg));
+		wait_for_ever();
+	} else if (strcmp(mode, "exit") == 0) {
+		return atoi(arg);
+	} else if (strcmp(mode, "crash") == 0) {
+		abort();
+	} else if (strcmp(mode, "hang") == 0) {
+		signal(SIGTERM, SIG_IGN);
+		wait_for_ever();
+	} else if (strcmp(mode, "eat") == 0) {
+		eat(atol(arg));
+	} else if (strcmp(mode, "ready") == 0) {
+		usleep(50 * 1000);
+		if (write(inherited("ready"), "\n", 1) != 1)
+			return 94;
+		wait_for_ever();
+	} else if (strcmp(mode, "serve") == 0) {
+		serve(inherited("service"));
+	} else if (strcmp(mode, "logserve") == 0) {
+		if (fork() == 0) {
+			log_lines(atol(arg));
+			_exit(0);
+		}
+		serve(inherited("service"));
+	} else if (strcmp(mode, "tcp") == 0) {
+		serve_tcp(atoi(arg));
+	} else if (strcmp(mode, "link") == 0) {
+		link_to(arg);
+	} else if (strcmp(mode, "signal") == 0 && argc > 3) {
+		sleep(1);
+		return kill(atoi(arg), atoi(argv[3])) == 0 ? 0 : 93;
+	}
+	return 2;
+}
