@@ -128,6 +128,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	log_init_access(&g);
 	TAILQ_INIT(&g.waiting);
 	attestation_init(&g);
+	jobs_init(&g);
 	if (o->prove_rate > 0)
 		rate_limit_init(&g.prove_rate, o->prove_rate, o->prove_burst);
 	int ret = frame_address_parse(o->enclave, &g.enclave, err);
@@ -157,6 +158,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 		ret = serve(&g, err);
 	http_server_close(&g.metrics.server);
 	http_server_close(&g.api.server);
+	jobs_close(&g);
 	attestation_close(&g);
 	log_flush(&g);
 	loop_close(&g.loop);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 enum {
-	ERROR_BODY_MAX = 6 * (FRAME_ID_MAX + 2 * FRAME_MESSAGE_MAX) + 1024,  /* a byte escapes to at most six */
 	FIELDS_MAX = 1536,
 	RETRY_AFTER_S = 5
 };
@@ -82,41 +81,47 @@ static void put_number(struct writer *w, const char *name, uint64_t v)
 
 /* The type names the code; as no address of ours would outlive this program, it is none. Where nothing
  * more is known than the sentence for people, that is the detail. */
-static void put_problem(struct writer *w, const struct answer *a, const char *text, struct bytes detail)
+static void put_problem(struct writer *w, unsigned status, enum outcome code, const char *text, struct bytes detail)
 {
-	const char *title = outcomes[a->code].text;
-	put_fmt(w, ",\"type\":\"urn:tee-rex:%s\",\"title\":", outcome_name(a->code));
+	const char *title = outcomes[code].text;
+	put_fmt(w, ",\"type\":\"urn:tee-rex:%s\",\"title\":", outcome_name(code));
 	put_json_string(w, bytes_str(title));
-	put_fmt(w, ",\"status\":%u,\"detail\":", a->status);
+	put_fmt(w, ",\"status\":%u,\"detail\":", status);
 	if (detail.n == 0)
 		detail = bytes_str(text != NULL ? text : title);
 	put_json_string(w, bytes_of(detail.p, detail.n < FRAME_MESSAGE_MAX ? detail.n : FRAME_MESSAGE_MAX));
 }
 
+void answer_error_put(struct writer *w, unsigned status, enum outcome code, const char *text, const char *id,
+                      const struct answer_details *d)
+{
+	static const struct answer_details none;
+	d = d == NULL ? &none : d;
+	put_str(w, "{\"error\":");
+	put_json_string(w, bytes_str(text != NULL ? text : outcomes[code].text));
+	put_str(w, ",\"requestId\":");
+	put_json_string(w, bytes_str(id));
+	put_fmt(w, ",\"code\":\"%s\"", outcome_name(code));
+	put_problem(w, status != 0 ? status : outcomes[code].status, code, text, d->detail);
+	put_number(w, "limit_bytes", d->limit_bytes);
+	put_number(w, "peak_bytes", rounded_bytes(d->peak_bytes));
+	put_number(w, "signal", d->signal);
+	put_u8(w, '}');
+}
+
 void answer_error(struct answer *a, unsigned status, enum outcome code, const char *text, const char *id,
                   const struct answer_details *d)
 {
-	static const struct answer_details none;
 	answer_release(a);
-	d = d == NULL ? &none : d;
 	a->status = status != 0 ? status : outcomes[code].status;
 	a->code = code;
 	a->retry_after_s = outcomes[code].retry_after_s;
 	a->no_store = true;
-	a->body = malloc(ERROR_BODY_MAX);
+	a->body = malloc(ANSWER_ERROR_MAX);
 	if (a->body == NULL)
 		return;          /* the status says the same in fewer words */
-	struct writer w = writer_of(a->body, ERROR_BODY_MAX);
-	put_str(&w, "{\"error\":");
-	put_json_string(&w, bytes_str(text != NULL ? text : outcomes[code].text));
-	put_str(&w, ",\"requestId\":");
-	put_json_string(&w, bytes_str(id));
-	put_fmt(&w, ",\"code\":\"%s\"", outcome_name(code));
-	put_problem(&w, a, text, d->detail);
-	put_number(&w, "limit_bytes", d->limit_bytes);
-	put_number(&w, "peak_bytes", rounded_bytes(d->peak_bytes));
-	put_number(&w, "signal", d->signal);
-	put_u8(&w, '}');
+	struct writer w = writer_of(a->body, ANSWER_ERROR_MAX);
+	answer_error_put(&w, status, code, text, id, d);
 	a->body_n = writer_bytes(&w).n;
 }
 
@@ -126,10 +131,12 @@ void answer_json(struct answer *a, char *body, size_t n)
 	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .body = body, .body_n = n };
 }
 
-void answer_shared(struct answer *a, struct answer_text *t)
+void answer_shared(struct answer *a, struct answer_text *t) { answer_shared_part(a, t, 0, t->n); }
+
+void answer_shared_part(struct answer *a, struct answer_text *t, size_t at, size_t n)
 {
 	answer_release(a);
-	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .shared = answer_text_share(t), .body_n = t->n };
+	*a = (struct answer){ .status = 200, .code = OUTCOME_OK, .shared = answer_text_share(t), .shared_at = at, .body_n = n };
 }
 
 void answer_nothing(struct answer *a)
@@ -144,11 +151,12 @@ static void put_fields(struct writer *w, const struct answer *a, const char *id)
 {
 	if (a->type == NULL)
 		put_str(w, "Access-Control-Allow-Origin: *\r\n");
-	put_str(w, "Access-Control-Expose-Headers: X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms\r\nX-Request-Id: ");
+	put_str(w, "Access-Control-Expose-Headers: X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms, Location, Retry-After\r\n"
+	           "X-Request-Id: ");
 	put_str(w, id);
 	if (a->status == 204) {
-		put_str(w, "\r\nAccess-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
-		           "Access-Control-Allow-Headers: Content-Type, X-Request-Id, X-Aztec-Version\r\n"
+		put_str(w, "\r\nAccess-Control-Allow-Methods: GET, POST, DELETE, OPTIONS\r\n"
+		           "Access-Control-Allow-Headers: Content-Type, X-Request-Id, X-Aztec-Version, Prefer\r\n"
 		           "Access-Control-Max-Age: 86400\r\n");
 	} else {
 		put_str(w, "\r\nContent-Type: ");
@@ -159,6 +167,10 @@ static void put_fields(struct writer *w, const struct answer *a, const char *id)
 		put_str(w, "Cache-Control: no-store\r\n");
 	if (a->allow != NULL)
 		put_fmt(w, "Allow: %s\r\n", a->allow);
+	if (a->location[0] != '\0')
+		put_fmt(w, "Location: %s\r\n", a->location);
+	if (a->async)
+		put_str(w, "Preference-Applied: respond-async\r\n");
 	if (a->retry_after_s > 0)
 		put_fmt(w, "Retry-After: %u\r\n", a->retry_after_s);
 	if (a->timed)
@@ -172,6 +184,6 @@ void answer_send(const struct answer *a, struct http_conn *to, const char *id)
 	struct writer w = writer_of(fields, sizeof fields);
 	put_fields(&w, a, id);
 	const struct http_answer out = { .status = a->status, .fields = writer_bytes(&w), .close = a->close,
-		.body = bytes_of(a->shared != NULL ? (const void *)a->shared->p : a->body, a->body_n) };
+		.body = bytes_of(a->shared != NULL ? (const void *)(a->shared->p + a->shared_at) : a->body, a->body_n) };
 	http_answer(to, &out);
 }

@@ -23,6 +23,7 @@ struct answer {
 	enum outcome code;
 	char *body;                      /* owned, from malloc; NULL: none */
 	struct answer_text *shared;      /* instead of body: a reference; NULL: none */
+	size_t shared_at;                /* body_n bytes from there on */
 	size_t body_n;
 	bool no_store;
 	const char *type;                /* static; NULL: JSON, which any origin may read */
@@ -32,6 +33,8 @@ struct answer {
 	bool timed;                      /* the two durations are known */
 	uint64_t decrypt_ms, prove_ms;   /* rounded */
 	const char *allow;               /* static; for 405 */
+	char location[64];               /* empty: none */
+	bool async;                      /* Prefer: respond-async was honoured */
 };
 
 /* Extra members of an error body. */
@@ -52,6 +55,12 @@ void answer_error(struct answer *a, unsigned status, enum outcome code, const ch
 void answer_json(struct answer *a, char *body, size_t n);
 /* 200 with a body that others share; the answer takes a reference of its own. */
 void answer_shared(struct answer *a, struct answer_text *t);
+/* … with n bytes of it, from at on. */
+void answer_shared_part(struct answer *a, struct answer_text *t, size_t at, size_t n);
+/* The body of answer_error alone. */
+void answer_error_put(struct writer *w, unsigned status, enum outcome code, const char *text, const char *id,
+                      const struct answer_details *d);
+enum { ANSWER_ERROR_MAX = 6 * (FRAME_ID_MAX + 2 * FRAME_MESSAGE_MAX) + 1024 };   /* a byte escapes to at most six */
 /* 204 without a body. */
 void answer_nothing(struct answer *a);
 void answer_release(struct answer *a);

@@ -26,10 +26,12 @@ static void put_time(struct writer *w)
 	put_fmt(w, "{\"time\":\"%s.%03dZ\"", text, (int)(now % 1000));
 }
 
-/* The target up to its query, which may hold a nonce and is nobody's business. */
+/* The target up to its query, which may hold a nonce and is nobody's business, and up to the secret part of a job's id. */
 static struct bytes shown_target(const struct request *r)
 {
 	size_t n = strcspn(r->target, "?");
+	if (r->route == ROUTE_JOBS)
+		n = strcspn(r->target, "-?");
 	return bytes_of(r->target, n < TARGET_SHOWN ? n : TARGET_SHOWN);
 }
 

@@ -10,9 +10,9 @@
 
 enum { OWN_TEXT_MAX = 64 << 10, ENCLAVE_TEXT_MAX = METRICS_LINES_MAX * (METRICS_LINE_MAX + 1) };
 
-static const char *const routes[ROUTE_COUNT] = { "other", "attestation", "prove", "encryption-public-key", "health", "metrics" };
+static const char *const routes[ROUTE_COUNT] = { "other", "attestation", "prove", "encryption-public-key", "health", "metrics", "jobs" };
 /* 0: no whole answer went out. */
-static const unsigned statuses[] = { 0, 200, 204, 400, 403, 404, 405, 408, 409, 413, 414, 422, 429, 431, 500, 502, 503, 504, 505 };
+static const unsigned statuses[] = { 0, 200, 202, 204, 400, 403, 404, 405, 408, 409, 410, 413, 414, 422, 429, 431, 500, 502, 503, 504, 505 };
 _Static_assert(sizeof statuses / sizeof statuses[0] <= GATEWAY_STATUSES_MAX, "every status has a counter");
 static const struct { uint64_t ms; const char *le; } buckets[GATEWAY_BUCKETS] = {
 	{ 10, "0.01" }, { 100, "0.1" }, { 1000, "1.0" }, { 10000, "10.0" }, { 60000, "60.0" }, { 300000, "300.0" },
@@ -93,7 +93,12 @@ void metrics_answer(struct request *r, const struct frame_reply *p)
 	put_one(&w, "enclave_lines_dropped", true, g->counters.lines_dropped);
 	put_one(&w, "enclave_up", false, p != NULL);
 	put_one(&w, "connections", false, g->api.server.count);
-	put_one(&w, "proves", false, g->proves);
+	put_one(&w, "proves", false, g->uploads + g->jobs.unfinished);
+	put_one(&w, "jobs_waiting", false, g->jobs.waiting);
+	put_one(&w, "jobs_joined", true, g->jobs.joined);
+	put_one(&w, "answers_kept", false, g->jobs.kept);
+	put_one(&w, "answers_promised", false, g->jobs.promised);
+	put_one(&w, "spool_bytes", false, g->jobs.budget.used);
 	put_one(&w, "uptime_seconds", false, (uint64_t)(clock_monotonic_ms() - g->started_ms) / 1000);
 	put_str(&w, "# EOF\n");
 	if (w.full) {

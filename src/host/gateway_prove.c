@@ -1,14 +1,13 @@
-/* POST /prove: the body's text goes through the JSON reader straight into the frame that is filled for
- * the enclave, so a body of any size costs one frame of memory. When that frame is on its way and the
- * enclave does not take it, the client is not read either. Nothing here is secret: the payload is
- * ciphertext, and the answer is signed by the enclave for whoever cares to check. */
+/* POST /prove: the body's text goes through the JSON reader into a spool, from where the job takes it when its turn has
+ * come. Nothing here is secret: the payload is ciphertext, and the answer is signed by the enclave for whoever cares
+ * to check. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "host/gateway_server.h"
 
-#include <stdlib.h>
+#include <errno.h>
 
-enum { PROOF_HEAD = 4, FIELD_SIZE = 32, BODY_SLACK_S = 10 };
+enum { PIECE = 24 << 10 };               /* decoded at once */
 
 static uint64_t body_max(const struct request *r) { return r->g->o->body_max_mib << 20; }
 
@@ -43,57 +42,11 @@ static void refuse_body(struct request *r, enum prove_body_result why)
 	request_answer(r);
 }
 
-/* --- the way back --------------------------------------------------------------------------------------- */
-
-static bool proof_complete(const struct frame_reply *p)
-{
-	struct reader r = reader_of(p->proof);
-	uint64_t fields = get_be32(&r);
-	return !r.bad && fields > 0 && reader_left(&r) == fields * FIELD_SIZE && p->bb_sha256.n > 0 && p->signature.n > 0;
-}
-
-static void answer_proof(struct request *r, const struct frame_reply *p)
-{
-	size_t cap = base64_size(p->proof.n) + base64_size(p->signature.n) + 256;
-	char hex[2 * 32 + 1];
-	struct writer w = writer_of(malloc(cap), cap);
-	if (w.p == NULL) {
-		request_fail(r, 0, OUTCOME_INTERNAL, NULL);
-		return;
-	}
-	put_str(&w, "{\"proof\":\"");
-	put_base64(&w, p->proof);
-	put_fmt(&w, "\",\"bbSha256\":\"%s\",\"signature\":\"", hex_encode(p->bb_sha256, hex));
-	put_base64(&w, p->signature);
-	put_fmt(&w, "\",\"peakBytes\":%llu}", (unsigned long long)rounded_bytes(p->peak_bytes));
-	answer_json(&r->answer, (char *)w.p, w.at);
-	r->answer.no_store = true;
-	r->answer.timed = true;
-	r->answer.prove_ms = rounded_ms(p->prove_ms);
-	r->answer.decrypt_ms = rounded_ms(p->decrypt_ms);
-	request_answer(r);
-}
-
-static void on_end(struct frame_client *c, const struct frame_client_result *result)
-{
-	struct request *r = CONTAINER_OF(c, struct request, upstream);
-	if (result->how == FRAME_CLIENT_REPLY && proof_complete(&result->reply))
-		answer_proof(r, &result->reply);
-	else
-		request_fail_upstream(r, result);
-}
-
 /* --- the way there --------------------------------------------------------------------------------------- */
-
-static void on_room(struct frame_client *c)
-{
-	http_resume(CONTAINER_OF(c, struct request, upstream)->conn);
-}
 
 void prove_start(struct request *r)
 {
-	const struct gateway_options *o = r->g->o;
-	bool chunked = r->content_length == UINT64_MAX;
+	bool chunked = r->content_length == HTTP1_CHUNKED;
 	if (!chunked && r->content_length > body_max(r)) {
 		refuse_size(r);
 		return;
@@ -102,51 +55,42 @@ void prove_start(struct request *r)
 		refuse_body(r, PROVE_BODY_TRUNCATED);
 		return;
 	}
-	if (r->g->proves >= o->proves_max) {
+	if (!job_admits(r) || !subscribers_have_room(r->g, r->respond_async)) {
 		request_fail(r, 0, OUTCOME_BUSY, NULL);
 		return;
 	}
 	if (!within_rate(r))
 		return;
-	/* an upper bound: what the body would decode to if all of it were payload */
-	uint64_t size = (chunked ? body_max(r) : r->content_length) / 4 * 3 + 3;
-	const struct frame_request q = { .op = OP_PROVE, .version = bytes_str(r->version), .size = size,
-		.id = bytes_str(r->id) };
-	struct err err;
-	prove_body_init(&r->body);
-	r->upstream.on_room = on_room;
-	r->upstream.on_end = on_end;
-	r->proving = true;
-	r->g->proves++;
-	if (frame_client_open(&r->upstream, &r->g->loop, &r->g->enclave, &q, ((int64_t)o->body_s + BODY_SLACK_S) * 1000,
-	                      &err) < 0) {
-		request_fail(r, 0, OUTCOME_UNAVAILABLE, NULL);
+	if (body_spool_open(&r->spool, &r->g->jobs.budget) < 0) {
+		request_fail(r, 0, OUTCOME_INTERNAL, NULL);
 		return;
 	}
+	prove_body_init(&r->body);
+	r->uploading = true;
+	r->g->uploads++;
 	r->state = REQ_READING;
 }
 
 size_t prove_feed(struct request *r, struct bytes text)
 {
+	uint8_t out[PIECE + 3];
 	if (text.n > body_max(r) - r->text_n) {
 		refuse_size(r);
 		return text.n;
 	}
-	for (size_t at = 0; at < text.n;) {
-		uint8_t *to;
-		size_t room = frame_client_room(&r->upstream, &to), got;
-		if (room == 0)
-			return at;
-		/* as much text as cannot decode to more than the room */
-		size_t n = (room - 3) / 3 * 4;
-		n = n < text.n - at ? n : text.n - at;
-		enum prove_body_result why = prove_body_feed(&r->body, bytes_of(text.p + at, n), to, &got);
+	for (size_t at = 0, n; at < text.n; at += n) {
+		size_t got;
+		n = text.n - at < PIECE / 3 * 4 ? text.n - at : PIECE / 3 * 4;
+		enum prove_body_result why = prove_body_feed(&r->body, bytes_of(text.p + at, n), out, &got);
 		if (why != PROVE_BODY_OK) {
 			refuse_body(r, why);
 			return text.n;
 		}
-		frame_client_commit(&r->upstream, got);
-		at += n;
+		int ret = body_spool_add(&r->spool, bytes_of(out, got));
+		if (ret < 0) {
+			request_fail(r, 0, ret == -ENOSPC ? OUTCOME_NO_SPACE : OUTCOME_INTERNAL, NULL);
+			return text.n;
+		}
 	}
 	return text.n;
 }
@@ -154,18 +98,21 @@ size_t prove_feed(struct request *r, struct bytes text)
 void prove_end(struct request *r)
 {
 	enum prove_body_result why = prove_body_finish(&r->body);
-	if (why != PROVE_BODY_OK) {
+	if (why != PROVE_BODY_OK)
 		refuse_body(r, why);
-		return;
-	}
-	frame_client_end(&r->upstream);
-	frame_client_deadline(&r->upstream, (int64_t)r->g->o->prove_s * 1000);
-	r->state = REQ_WAITING;
+	else
+		job_submit(r);
+}
+
+void prove_forget_upload(struct request *r)
+{
+	if (r->uploading)
+		r->g->uploads--;
+	r->uploading = false;
 }
 
 void prove_forget(struct request *r)
 {
-	if (r->proving)
-		r->g->proves--;
-	r->proving = false;
+	prove_forget_upload(r);
+	body_spool_close(&r->spool);
 }

@@ -12,6 +12,7 @@
 static void forget_work(struct request *r)
 {
 	prove_forget(r);
+	job_forget(r);
 	query_forget(r);
 	attestation_forget(r);
 	frame_client_close(&r->upstream);
@@ -35,40 +36,57 @@ void request_fail(struct request *r, unsigned status, enum outcome code, const c
 	request_answer(r);
 }
 
-void request_fail_upstream(struct request *r, const struct frame_client_result *result)
+void request_fail_with(struct request *r, const struct failure *f)
 {
+	const struct answer_details d = { bytes_of(f->detail, f->detail_n), f->limit_bytes, f->peak_bytes, f->signal };
+	answer_error(&r->answer, f->status, f->code, f->text, r->id, &d);
+	request_answer(r);
+}
+
+void failure_of(struct gateway *g, const struct frame_client_result *result, struct failure *ret)
+{
+	*ret = (struct failure){ .code = OUTCOME_INTERNAL };
 	/* an enclave that is away, or knows no such key, may be another one than that whose document is kept */
 	if (result->how == FRAME_CLIENT_UNREACHABLE || result->how == FRAME_CLIENT_CLOSED ||
 	    (result->how == FRAME_CLIENT_ERROR && result->error.code == OUTCOME_UNKNOWN_KEY))
-		attestation_drop(r->g);
+		attestation_drop(g);
 	switch (result->how) {
 	case FRAME_CLIENT_ERROR: {
 		const struct frame_error *e = &result->error;
-		struct answer_details d = { e->message, e->limit_bytes, e->peak_bytes, e->signal };
-		answer_error(&r->answer, 0, e->code, NULL, r->id, &d);
-		request_answer(r);
+		*ret = (struct failure){ .code = e->code, .detail_n = e->message.n, .limit_bytes = e->limit_bytes,
+			.peak_bytes = e->peak_bytes, .signal = e->signal };
+		if (e->message.n > 0)
+			memcpy(ret->detail, e->message.p, e->message.n);
 		return;
 	}
 	case FRAME_CLIENT_TIMED_OUT:
-		request_fail(r, 0, OUTCOME_TIMED_OUT, NULL);
+		ret->code = OUTCOME_TIMED_OUT;
 		break;
 	case FRAME_CLIENT_UNREACHABLE:
-		request_fail(r, 0, OUTCOME_UNAVAILABLE, NULL);
+		ret->code = OUTCOME_UNAVAILABLE;
 		break;
 	case FRAME_CLIENT_CLOSED:
-		request_fail(r, 0, OUTCOME_UNAVAILABLE, "The enclave went away before it answered, try again later");
+		ret->code = OUTCOME_UNAVAILABLE;
+		ret->text = "The enclave went away before it answered, try again later";
 		break;
 	case FRAME_CLIENT_REPLY:                 /* one that lacks what the question asks for */
 	case FRAME_CLIENT_PROTOCOL:
-		request_fail(r, 502, OUTCOME_INTERNAL, "The enclave gave no valid answer");
+		ret->status = 502;
+		ret->text = "The enclave gave no valid answer";
 		break;
 	case FRAME_CLIENT_SYSTEM:
-		request_fail(r, 0, OUTCOME_INTERNAL, NULL);
 		break;
 	}
 	char shown[256];
 	if (result->how != FRAME_CLIENT_REPLY)
 		log_warn("%s", text_escape(bytes_str(result->why.text), shown, sizeof shown));
+}
+
+void request_fail_upstream(struct request *r, const struct frame_client_result *result)
+{
+	struct failure f;
+	failure_of(r->g, result, &f);
+	request_fail_with(r, &f);
 }
 
 void requests_cancel(struct gateway *g)

@@ -54,12 +54,33 @@ static bool accepts_problem(struct bytes value)
 	}
 }
 
+/* "respond-async" and "wait=SECONDS" of RFC 7240; what is not understood is ignored, as it says. */
+static void read_preferences(struct request *r, struct bytes value)
+{
+	for (size_t at = 0, n; at < value.n; at += n + 1) {
+		for (n = 0; at + n < value.n && value.p[at + n] != ','; n++)
+			;
+		struct bytes p = bytes_of(value.p + at, n);
+		while (p.n > 0 && (p.p[0] == ' ' || p.p[0] == '\t'))
+			p = bytes_of(p.p + 1, p.n - 1);
+		while (p.n > 0 && (p.p[p.n - 1] == ' ' || p.p[p.n - 1] == '\t'))
+			p.n--;
+		uint64_t s;
+		if (http1_equal(p, "respond-async"))
+			r->respond_async = true;
+		else if (p.n > 5 && strncasecmp((const char *)p.p, "wait=", 5) == 0 && text_to_u64(bytes_of(p.p + 5, p.n - 5), UINT32_MAX, &s))
+			r->prefer_wait_s = s < JOB_WAIT_MAX_S ? s : JOB_WAIT_MAX_S;
+	}
+}
+
 static void read_field(struct request *r, const struct http1_field *f, struct head *h)
 {
 	switch (f->name.n) {             /* most fields are none of ours, and most of those differ in length */
 	case 6:
 		if (http1_equal(f->name, "Accept"))
 			r->accepts_problem = r->accepts_problem || accepts_problem(f->value);
+		else if (http1_equal(f->name, "Prefer"))
+			read_preferences(r, f->value);
 		break;
 	case 12:
 		if (http1_equal(f->name, "X-Request-Id") && r->id[0] == '\0' && id_valid(f->value))
@@ -79,11 +100,16 @@ static void read_field(struct request *r, const struct http1_field *f, struct he
 	}
 }
 
+void random_bytes(void *p, size_t n)
+{
+	while (getrandom(p, n, 0) != (ssize_t)n)
+		;                        /* only a signal during early boot can make it short */
+}
+
 static void make_id(char id[FRAME_ID_MAX + 1])
 {
 	uint8_t random[16];
-	while (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-		;                        /* only a signal during early boot can make it short */
+	random_bytes(random, sizeof random);
 	hex_encode(BYTES_ARRAY(random), id);
 }
 
@@ -149,6 +175,20 @@ static bool read_nonce(struct request *r, const char *query)
 	return true;
 }
 
+/* The path of a target: what is before '?', without the "http://host" that a proxy may send. */
+static const char *split_target(const char *target, const char **ret_query)
+{
+	const char *path = target;
+	if (strncasecmp(path, "http://", 7) == 0) {
+		path += 7 + strcspn(path + 7, "/?");
+		if (*path != '/')
+			path = "/";
+	}
+	const char *mark = strchr(path, '?');
+	*ret_query = mark == NULL ? "" : mark + 1;
+	return path;
+}
+
 /* --- routes --------------------------------------------------------------------------------------------- */
 
 static void get_attestation(struct request *r, const char *query)
@@ -185,6 +225,43 @@ static void post_prove(struct request *r, const char *query)
 	prove_start(r);
 }
 
+/* ?wait=SECONDS: how long the answer may be held back for news. False: it is no number. */
+static bool read_wait(const char *query, uint64_t *ret_s)
+{
+	*ret_s = 0;
+	for (; *query != '\0'; query += strcspn(query, "&"), query += *query == '&') {
+		if (strncmp(query, "wait=", 5) != 0)
+			continue;
+		if (!text_to_u64(bytes_of(query + 5, strcspn(query + 5, "&")), UINT32_MAX, ret_s))
+			return false;
+		*ret_s = *ret_s < JOB_WAIT_MAX_S ? *ret_s : JOB_WAIT_MAX_S;
+	}
+	return true;
+}
+
+static const char jobs_path[] = "/jobs/";
+
+static struct bytes job_id(const struct request *r)
+{
+	const char *query, *id = split_target(r->target, &query) + sizeof jobs_path - 1;
+	return bytes_of(id, strcspn(id, "?"));
+}
+
+static void get_job(struct request *r, const char *query)
+{
+	uint64_t wait_s;
+	if (read_wait(query, &wait_s))
+		job_show(r, job_id(r), wait_s);
+	else
+		request_fail(r, 0, OUTCOME_BAD_REQUEST, "Invalid wait: expected seconds");
+}
+
+static void delete_job(struct request *r, const char *query)
+{
+	(void)query;
+	job_leave(r, job_id(r));
+}
+
 static const struct route {
 	const char *path, *method, *allow;
 	void (*start)(struct request *r, const char *query);
@@ -195,6 +272,8 @@ static const struct route {
 	{ "/encryption-public-key", "GET", "GET, HEAD, OPTIONS", get_key, ROUTE_KEY },
 	{ "/health", "GET", "GET, HEAD, OPTIONS", get_health, ROUTE_HEALTH },
 	{ "/metrics", "GET", "GET, HEAD, OPTIONS", get_metrics, ROUTE_METRICS },
+	{ jobs_path, "GET", "GET, HEAD, DELETE, OPTIONS", get_job, ROUTE_JOBS },
+	{ jobs_path, "DELETE", "GET, HEAD, DELETE, OPTIONS", delete_job, ROUTE_JOBS },
 };
 
 static const char *known_method(struct bytes method)
@@ -206,33 +285,26 @@ static const char *known_method(struct bytes method)
 	return "other";
 }
 
-/* The path of a target: what is before '?', without the "http://host" that a proxy may send. */
-static const char *split_target(const char *target, const char **ret_query)
-{
-	const char *path = target;
-	if (strncasecmp(path, "http://", 7) == 0) {
-		path += 7 + strcspn(path + 7, "/?");
-		if (*path != '/')
-			path = "/";
-	}
-	const char *mark = strchr(path, '?');
-	*ret_query = mark == NULL ? "" : mark + 1;
-	return path;
-}
-
-static const struct route *find_route(const char *path, bool metrics)
-{
-	size_t n = strcspn(path, "?");
-	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-		if ((routes[i].id == ROUTE_METRICS) == metrics && strlen(routes[i].path) == n && memcmp(routes[i].path, path, n) == 0)
-			return &routes[i];
-	return NULL;
-}
-
 static bool method_fits(const struct route *route, const char *method)
 {
 	return strcmp(method, route->method) == 0 ||
 	       (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+}
+
+/* The route for that path, with that method if there is one. */
+static const struct route *find_route(const char *path, const char *method, bool metrics)
+{
+	size_t n = strcspn(path, "?");
+	const struct route *found = NULL;
+	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+		const struct route *x = &routes[i];
+		size_t m = strlen(x->path);
+		bool same = x->id == ROUTE_JOBS ? n > m : n == m;        /* what is behind /jobs/ is an id */
+		if ((x->id == ROUTE_METRICS) == metrics && same && memcmp(x->path, path, m) == 0 &&
+		    (found == NULL || method_fits(x, method)))
+			found = x;
+	}
+	return found;
 }
 
 void request_begin(struct request *r, const struct http1_head *h, enum http1_result why)
@@ -254,7 +326,7 @@ void request_begin(struct request *r, const struct http1_head *h, enum http1_res
 		return;
 	}
 	const char *path = split_target(r->target, &query);
-	const struct route *route = find_route(path, r->front->metrics);
+	const struct route *route = find_route(path, r->method, r->front->metrics);
 	if (route == NULL) {
 		request_fail(r, 404, OUTCOME_BAD_REQUEST, "Not found");
 		return;
@@ -266,7 +338,7 @@ void request_begin(struct request *r, const struct http1_head *h, enum http1_res
 		request_answer(r);
 		return;
 	}
-	if (r->content_length != 0 && strcmp(route->method, "GET") == 0) {
+	if (r->content_length != 0 && strcmp(route->method, "POST") != 0) {
 		request_fail(r, 0, OUTCOME_BAD_REQUEST, "This request takes no body");
 		return;
 	}

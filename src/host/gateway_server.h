@@ -7,7 +7,9 @@
  *     gateway_query.c    the questions: attestation, key, health
  *     gateway_attestation.c  the attestation that many may share
  *     gateway_metrics.c  counters and their page
- *     gateway_prove.c    POST /prove: the body streams to the enclave, the proof comes back
+ *     gateway_prove.c    POST /prove: a ciphertext comes in
+ *     gateway_jobs.c     the table of jobs, whose turn it is, their exchanges with the enclave
+ *     gateway_subscribe.c  who waits for a job, and what they are told
  *     gateway_answer.c   status, JSON, headers
  *     gateway_log.c      the access log
  *
@@ -23,6 +25,7 @@
 #include "host/frame_client.h"
 #include "host/gateway.h"
 #include "host/gateway_answer.h"
+#include "host/gateway_jobs.h"
 #include "host/gateway_listen.h"
 #include "host/http_server.h"
 #include "host/rate_limit.h"
@@ -46,7 +49,7 @@ struct front {
 
 enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED };
 enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH, QUERY_METRICS };
-enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_COUNT };
+enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_JOBS, ROUTE_COUNT };
 
 struct request {
 	struct gateway *g;
@@ -75,13 +78,18 @@ struct request {
 	size_t nonce_n;
 	TAILQ_ENTRY(request) query_link;
 
-	bool proving;                    /* counted in gateway.proves */
+	bool uploading;                  /* counted in gateway.uploads */
 	struct prove_body body;
+	struct body_spool spool;
+	bool respond_async;              /* Prefer (RFC 7240) */
+	uint64_t prefer_wait_s;
+	struct subscriber *subscriber;   /* waits for a job's end, or for news of it */
+	bool show;                       /* … as GET /jobs/ID does */
 
 	struct answer answer;
 };
 
-enum { GATEWAY_STATUSES_MAX = 20, GATEWAY_BUCKETS = 6, GATEWAY_METRICS_CONNECTIONS_MAX = 16 };
+enum { GATEWAY_STATUSES_MAX = 24, GATEWAY_BUCKETS = 6, GATEWAY_METRICS_CONNECTIONS_MAX = 16 };
 struct gateway_counters {
 	uint64_t requests[ROUTE_COUNT][GATEWAY_STATUSES_MAX];
 	uint64_t duration_ms[ROUTE_COUNT], within[ROUTE_COUNT][GATEWAY_BUCKETS];
@@ -108,7 +116,8 @@ struct gateway {
 	struct timer grace;
 	LIST_HEAD(, request) requests;
 	struct { uint8_t text[4096]; size_t n; struct timer timer; } log;
-	unsigned proves, queries;
+	unsigned uploads, queries;
+	struct jobs jobs;
 	bool running_waiting;
 	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
 	struct attestation_cache attestation;
@@ -126,12 +135,15 @@ void request_answer(struct request *r);
 void request_fail(struct request *r, unsigned status, enum outcome code, const char *text);
 /* The enclave's exchange of r ended without a reply. */
 void request_fail_upstream(struct request *r, const struct frame_client_result *result);
+/* Answers r with f. */
+void request_fail_with(struct request *r, const struct failure *f);
 /* Answers everything under way. */
 void requests_cancel(struct gateway *g);
 
 /* --- gateway_route.c ----------------------------------------------------------------------------- */
 /* The head is here: ends in READING, WAITING or with an answer. */
 void request_begin(struct request *r, const struct http1_head *h, enum http1_result why);
+void random_bytes(void *p, size_t n);
 
 /* --- gateway_query.c ----------------------------------------------------------------------------- */
 void query_start(struct request *r, enum query_kind kind);
@@ -159,6 +171,8 @@ void prove_start(struct request *r);
 size_t prove_feed(struct request *r, struct bytes text);
 void prove_end(struct request *r);
 void prove_forget(struct request *r);
+/* The upload is over; its ciphertext stays. */
+void prove_forget_upload(struct request *r);
 
 /* --- gateway_metrics.c --------------------------------------------------------------------------- */
 /* r is over. */

@@ -6,7 +6,7 @@ import socket
 
 from conftest import Program, wait_for
 
-CORS_EXPOSED = "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms"
+CORS_EXPOSED = "X-Request-Id, X-Prove-Duration-Ms, X-Decrypt-Duration-Ms, Location, Retry-After"
 
 
 class Gateway(Program):

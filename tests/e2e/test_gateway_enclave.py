@@ -52,7 +52,7 @@ def clean(enclave):
 
 @pytest.fixture
 def gateway(build, enclave, short_dir, free_port):
-    with Gateway(build, short_dir, free_port, enclave.socket) as g:
+    with Gateway(build, short_dir, free_port, enclave.socket, "--leave-grace", "0") as g:
         yield g
         assert g.stop() == 0
 
@@ -77,15 +77,15 @@ def test_client_through_everything(gateway, clean, trust, tmp_path, extra):
     assert (tmp_path / "proof").read_bytes() == b"\0\0\0\3" + b"p" * 96
 
 
-@pytest.mark.parametrize("limit,status", [("60", 200), ("90", 413)])
-def test_chunked_upload(build, enclave, clean, short_dir, free_port, limit, status):
-    """Its size is not known, so the enclave is asked for room for the largest body; more than it has is refused."""
+@pytest.mark.parametrize("limit", ["60", "90"])
+def test_chunked_upload(build, enclave, clean, short_dir, free_port, limit):
+    """Its size is known when it is there, so it may even be that the largest body were too large for the enclave."""
     text = prove_body(enclave.encrypt(b"proof 96\n" + os.urandom(500_000))).encode()
     with Gateway(build, short_dir, free_port, enclave.socket, "--body-max-mib", limit) as g:
         c = http.client.HTTPConnection("127.0.0.1", g.port, timeout=30)
         c.request("POST", "/prove", iter([text[i:i + 50_001] for i in range(0, len(text), 50_001)]), encode_chunked=True,
                   headers={"Transfer-Encoding": "chunked"})
-        assert c.getresponse().status == status
+        assert c.getresponse().status == 200
         assert g.stop() == 0
 
 
@@ -163,17 +163,17 @@ def test_a_man_in_the_middle(gateway, clean, trust, tmp_path, what):
 
 
 def test_many_at_once(gateway, enclave, clean):
-    """More than the enclave has room for: each has its turn (and ends without a proof, 422) or a 429, none gets lost, and
-    questions are answered."""
-    message = enclave.encrypt(b"sleep 300\n")
+    """More than the enclave has room for: each has its turn (and ends without a proof, 422), none gets lost, and questions are
+    answered."""
     statuses = []
-    threads = [threading.Thread(target=lambda: statuses.append(gateway.prove(message).status)) for _ in range(12)]
+    threads = [threading.Thread(target=lambda m: statuses.append(gateway.prove(m).status), args=(enclave.encrypt(b"sleep 300\n"),))
+               for _ in range(12)]
     for t in threads:
         t.start()
     assert gateway.get("/attestation").status == 200
     for t in threads:
         t.join()
-    assert len(statuses) == 12 and set(statuses) == {422, 429}, statuses
+    assert statuses == [422] * 12
     assert gateway.prove(enclave.encrypt(b"proof 96\n")).status == 200
 
 
