@@ -13,6 +13,11 @@ static const struct command {
 } commands[] = {
 	{ "run", run_main, "start an enclave and stay with it" },
 	{ "gateway", gateway_main, "serve the public HTTP API in front of an enclave" },
+	{ "status", status_main, "say what is true of instances now" },
+	{ "list", list_main, "list the instances of this host" },
+	{ "logs", logs_main, "print what an instance's enclave reported" },
+	{ "console", console_main, "print the console of a debug enclave" },
+	{ "stop", stop_main, "stop an instance in order" },
 	{ "config", config_main, "check, show and explain the configuration of instances" },
 	{ "upload", upload_main, "load a prover version into a running enclave" },
 	{ "attest", attest_main, "fetch an attestation document with a fresh nonce and verify it" },

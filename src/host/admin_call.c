@@ -28,10 +28,10 @@ int admin_call_open(struct admin_call *c, const char *dir, struct err *err)
 
 void admin_call_close(struct admin_call *c) { close_fd(&c->fd); }
 
-void admin_call_wait(struct admin_call *c)
+void admin_call_patience(struct admin_call *c, int64_t ms)
 {
-	struct timeval for_ever = { 0 };
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &for_ever, sizeof for_ever);
+	struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
 }
 
 /* More into the buffer, behind what is there. */

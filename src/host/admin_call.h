@@ -28,8 +28,8 @@ int admin_call_ask(struct admin_call *c, const char *verb, const char *flag, jso
 int admin_call_line(struct admin_call *c, struct bytes *ret, struct err *err);
 /* Whatever has come: 0 at the end, 1 with bytes, -errno. */
 int admin_call_bytes(struct admin_call *c, struct bytes *ret, struct err *err);
-/* From now on waits without an end: for following. */
-void admin_call_wait(struct admin_call *c);
+/* How long to wait for something to come, from now on; 0: without an end, for following. */
+void admin_call_patience(struct admin_call *c, int64_t ms);
 void admin_call_close(struct admin_call *c);
 
 #endif

@@ -10,6 +10,17 @@ static void tell(struct health *h, bool answers, const struct err *why)
 	h->on_result(h, answers, why);
 }
 
+static void keep_versions(struct health *h, const struct frame_reply *r)
+{
+	h->version_count = 0;
+	for (size_t i = 0; i < r->version_count; i++) {
+		if (!bytes_to_cstr(r->version[i].name, h->version[h->version_count].name, sizeof h->version[0].name) ||
+		    r->version[i].sha256.n != sizeof h->version[0].sha256)
+			continue;
+		memcpy(h->version[h->version_count++].sha256, r->version[i].sha256.p, sizeof h->version[0].sha256);
+	}
+}
+
 static void on_end(struct frame_client *c, const struct frame_client_result *r)
 {
 	struct health *h = CONTAINER_OF(c, struct health, client);
@@ -18,6 +29,7 @@ static void on_end(struct frame_client *c, const struct frame_client_result *r)
 		h->uptime_ms = r->reply.uptime_ms;
 		h->jobs_running = r->reply.jobs_running;
 		h->jobs_queued = r->reply.jobs_queued;
+		keep_versions(h, &r->reply);
 	}
 	if (r->how == FRAME_CLIENT_ERROR)
 		fail(&h->why, 0, "the service answered with the error %s", outcome_name(r->error.code));

@@ -15,6 +15,8 @@ struct health {
 	bool answers;                            /* the last time */
 	int64_t asked_ms, answered_ms;           /* monotonic; 0: never */
 	uint64_t uptime_ms, jobs_running, jobs_queued;   /* as the service says */
+	struct { char name[FRAME_VERSION_MAX + 1]; uint8_t sha256[32]; } version[FRAME_VERSIONS_MAX];
+	size_t version_count;
 	struct frame_client client;              /* private */
 	struct timer later;
 	struct err why;

@@ -15,6 +15,7 @@
 #include "host/child.h"
 #include "host/health.h"
 #include "host/heartbeat.h"
+#include "host/history.h"
 #include "host/notify.h"
 #include "host/run_dir.h"
 
@@ -283,10 +284,14 @@ static json_t *health_status(const struct run *r)
 	if (r->o->ready != RUN_READY_SERVICE)
 		return json_null();
 	const struct health *h = &r->health;
-	return json_pack("{s:b,s:I,s:I,s:I,s:I}", "answers", h->answers,
+	json_t *versions = json_object();
+	char hex[2 * sizeof h->version[0].sha256 + 1];
+	for (size_t i = 0; i < h->version_count; i++)
+		json_object_set_new(versions, h->version[i].name, json_string(hex_encode(BYTES_ARRAY(h->version[i].sha256), hex)));
+	return json_pack("{s:b,s:I,s:I,s:I,s:I,s:o}", "answers", h->answers,
 	                 "answered_ms_ago", h->answered_ms == 0 ? (json_int_t)-1 : (json_int_t)(clock_monotonic_ms() - h->answered_ms),
 	                 "uptime_ms", (json_int_t)h->uptime_ms, "jobs_running", (json_int_t)h->jobs_running,
-	                 "jobs_queued", (json_int_t)h->jobs_queued);
+	                 "jobs_queued", (json_int_t)h->jobs_queued, "versions", versions);
 }
 
 static json_t *on_status(struct admin *a)
@@ -432,7 +437,13 @@ int run_enclave(const struct run_options *o, struct err *err)
 	};
 	r.b->owner = &r.owner;
 	notify_open(&r.notify);
+	struct err ignored;
 	int ret = prepare(&r, err);
+	/* an instance that cannot even be prepared has failed, too, unless another of its name runs */
+	if (ret < 0 && r.dir.lock < 0)
+		run_dir_open(&r.dir, o->name, &ignored);
+	if (r.dir.lock >= 0 && history_begin(o->name, &ignored) < 0)
+		log_warn("this start will not be remembered: %s", ignored.text);
 	if (ret == 0)
 		ret = start(&r, err);
 	struct err loop_err;
@@ -440,10 +451,6 @@ int run_enclave(const struct run_options *o, struct err *err)
 		;
 	health_close(&r.health);
 	heartbeat_close(&r.heartbeat);
-	r.b->ops->close(r.b);
-	admin_close(&r.admin);
-	run_dir_close(&r.dir);
-	notify_close(&r.notify);
 	if (ret == 0 && r.result < 0) {
 		*err = r.why;
 		ret = r.result;
@@ -451,5 +458,11 @@ int run_enclave(const struct run_options *o, struct err *err)
 		*err = r.b->why;
 		ret = r.b->result;
 	}
+	r.b->ops->close(r.b);
+	admin_close(&r.admin);
+	if (r.dir.lock >= 0)
+		history_end(o->name, ret < 0 ? err : NULL, &ignored);
+	run_dir_close(&r.dir);
+	notify_close(&r.notify);
 	return ret;
 }

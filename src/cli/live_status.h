@@ -1,0 +1,27 @@
+/* What is true of an instance now: what the host knows of it (host/instances.h) and, while it is alive, what it says when
+ * asked, with a health answer that is fresh. */
+#ifndef CLI_LIVE_STATUS_H
+#define CLI_LIVE_STATUS_H
+
+#include "host/admin_call.h"
+#include "host/instances.h"
+
+enum { LIVE_FRESH_MS = 1500, LIVE_OWNERS_MAX = 32, LIVE_OWNER_TEXT = 128 };
+
+struct live_owner { char name[LIVE_OWNER_TEXT]; int64_t bytes, peak_bytes, limit_bytes; };
+
+struct live_status {
+	struct instance instance;
+	const char *state;               /* a word: running, unhealthy, starting … stopped, failed, killed, unreachable */
+	bool running;                    /* its service answers, or answering is not what it is asked for */
+	char why[512];                   /* of unhealthy and unreachable; else "" */
+	json_t *says;                    /* owned: the answer to "status"; NULL */
+	int64_t memory_total, memory_available;  /* bytes inside, as init reported last; 0: it did not */
+	struct live_owner owner[LIVE_OWNERS_MAX];
+	size_t owner_count;
+};
+
+void live_status_get(const struct instance *i, struct live_status *ret);
+void live_status_close(struct live_status *s);
+
+#endif
