@@ -10,6 +10,7 @@
 #include "cli/settings_args.h"
 #include "crypto/crypto.h"
 #include "format/frame.h"
+#include "host/nitro.h"
 #include "host/process.h"
 #include "host/run.h"
 #include "sim/qemu.h"
@@ -29,7 +30,7 @@ struct run_args {
 
 static const struct option_spec options[] = {
 	SETTINGS_OPTION(run_args, from),
-	{ 'b', "backend", OPT_STRING, ENCLAVE(backend), "NAME", "where the enclave runs: process, qemu" },
+	{ 'b', "backend", OPT_STRING, ENCLAVE(backend), "NAME", "where the enclave runs: nitro, process, qemu" },
 	{ 'i', "image", OPT_STRING, ENCLAVE(image), "EIF", "the enclave image; not with process" },
 	{ 'm', "memory", OPT_MIB, ENCLAVE(memory_mib), "MIB", "of the enclave (what the image needs)" },
 	{ 0, "cpus", OPT_U64, ENCLAVE(cpus), "N", "of the enclave; on hardware whole cores (one core)" },
@@ -198,11 +199,26 @@ static int open_qemu(const struct run_args *args, const char *dir, const char *s
 	return 0;
 }
 
+static int open_nitro(const struct run_args *args, const char *dir, const char *state, struct backend **ret, struct err *err)
+{
+	static struct nitro_options o;
+	const struct settings_enclave *a = &args->from.s.enclave;
+	(void)dir;
+	(void)state;
+	if (a->image == NULL)
+		return fail(err, 0, "--image is missing: the enclave image (EIF) that tee-rex build or tee-rex eif made");
+	o = (struct nitro_options){ .image = a->image, .memory_mib = a->memory_mib, .cpus = (unsigned)a->cpus, .cid = a->cid,
+	                            .debug = a->debug };
+	*ret = nitro_backend_open(&o);
+	return 0;
+}
+
 /* state: where the simulated NSM keeps its root. */
 static const struct {
 	const char *name;
 	int (*open)(const struct run_args *args, const char *dir, const char *state, struct backend **ret, struct err *err);
 } backends[] = {
+	{ "nitro", open_nitro },
 	{ "process", open_process },
 	{ "qemu", open_qemu },
 };
@@ -243,7 +259,7 @@ static int run(const struct run_args *a, struct err *err)
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);
 	state_dir(e, state, sizeof state);
-	if (ret == 0 && !a->measure)
+	if (ret == 0 && !a->measure && strcmp(e->backend, "nitro") != 0)
 		ret = make_path(state, err);
 	if (ret == 0)
 		ret = backends[backend_find(e->backend)].open(a, dir, state, &o.backend, err);

@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "host/frame_client.h"
+#include "linux/vsock.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -22,20 +24,39 @@ static int await(struct frame_call *c, short events, struct err *err)
 	}
 }
 
-int frame_call_open(struct frame_call *c, const char *socket_path, int64_t timeout_ms, struct err *err)
+static int connect_unix(struct frame_call *c, const char *path, struct err *err)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	if (!bytes_to_cstr(bytes_str(path), a.sun_path, sizeof a.sun_path))
+		return fail(err, ENAMETOOLONG, "connect to %s", path);
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof a) != 0)
+		return fail(err, errno, "connect to %s (is the enclave running?)", path);
+	return 0;
+}
+
+static int connect_vsock(struct frame_call *c, const char *text, struct err *err)
+{
+	struct frame_address a;
+	int errnum = 0, ret = frame_address_parse(text, &a, err);
+	socklen_t n = sizeof errnum;
+	if (ret == 0)
+		ret = vsock_connect(a.cid, a.port, &c->fd, err);
+	if (ret == 0)
+		ret = await(c, POLLOUT, err);
+	if (ret == 0 && (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &errnum, &n) != 0 || errnum != 0))
+		ret = fail(err, errnum, "connect to %s (is the enclave running?)", text);
+	return ret;
+}
+
+int frame_call_open(struct frame_call *c, const char *to, int64_t timeout_ms, struct err *err)
+{
 	*c = (struct frame_call){ .fd = -1 };
 	frame_call_extend(c, timeout_ms);
-	if (!bytes_to_cstr(bytes_str(socket_path), a.sun_path, sizeof a.sun_path))
-		return fail(err, ENAMETOOLONG, "connect to %s", socket_path);
 	c->buf = malloc(FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->buf == NULL || c->fd < 0)
-		return fail(err, errno, "connect to %s", socket_path);
-	if (connect(c->fd, (struct sockaddr *)&a, sizeof a) != 0)
-		return fail(err, errno, "connect to %s (is the enclave running?)", socket_path);
-	return 0;
+	if (c->buf == NULL)
+		return fail(err, ENOMEM, "connect to %s", to);
+	return strncmp(to, "vsock:", 6) == 0 ? connect_vsock(c, to, err) : connect_unix(c, to, err);
 }
 
 void frame_call_close(struct frame_call *c)

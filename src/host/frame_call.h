@@ -14,8 +14,8 @@ struct frame_call {
 	uint8_t *buf;                            /* owned: one whole frame */
 };
 
-/* Connects to a unix socket. Release with frame_call_close, also after a failure. */
-int frame_call_open(struct frame_call *c, const char *socket_path, int64_t timeout_ms, struct err *err);
+/* Connects to a unix socket, or to "vsock:CID:PORT". Release with frame_call_close, also after a failure. */
+int frame_call_open(struct frame_call *c, const char *to, int64_t timeout_ms, struct err *err);
 void frame_call_close(struct frame_call *c);
 /* Puts the deadline timeout_ms from now. */
 void frame_call_extend(struct frame_call *c, int64_t timeout_ms);

@@ -6,6 +6,9 @@
  * exchange, each wake-up reads a bounded amount, and everything it says is borrowed for one call. */
 #include "host/frame_client.h"
 
+#include "base/text.h"
+#include "linux/vsock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -20,12 +23,26 @@ enum {
 	CONNECT_RETRY_MS = 20            /* a unix socket with a full backlog says EAGAIN and no more */
 };
 
+static int parse_vsock(const char *text, const char *numbers, struct frame_address *ret, struct err *err)
+{
+	uint64_t cid, port;
+	size_t n = strcspn(numbers, ":");
+	if (numbers[n] != ':' || !text_to_u64(bytes_of(numbers, n), UINT32_MAX - 1, &cid) ||
+	    !text_to_u64(bytes_str(numbers + n + 1), UINT32_MAX - 1, &port) || strlen(text) >= sizeof ret->text)
+		return fail(err, 0, "\"%.60s\" is no vsock address; give vsock:CID:PORT, two numbers", text);
+	*ret = (struct frame_address){ .cid = (uint32_t)cid, .port = (uint32_t)port };
+	strcpy(ret->text, text);
+	return 0;
+}
+
 int frame_address_parse(const char *text, struct frame_address *ret, struct err *err)
 {
-	static const char unix_prefix[] = "unix:";
+	static const char unix_prefix[] = "unix:", vsock_prefix[] = "vsock:";
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	if (strncmp(text, vsock_prefix, sizeof vsock_prefix - 1) == 0)
+		return parse_vsock(text, text + sizeof vsock_prefix - 1, ret, err);
 	if (strncmp(text, unix_prefix, sizeof unix_prefix - 1) != 0)
-		return fail(err, 0, "\"%.60s\" is no enclave address; give unix:PATH, the service socket", text);
+		return fail(err, 0, "\"%.60s\" is no enclave address; give unix:PATH, the service socket, or vsock:CID:PORT", text);
 	const char *path = text + sizeof unix_prefix - 1;
 	size_t n = strlen(path);
 	if (n == 0 || n >= sizeof un.sun_path)
@@ -272,9 +289,33 @@ static bool receive(struct frame_client *c)
 
 /* --- connecting -------------------------------------------------------------------------------------- */
 
+static void unreachable(struct frame_client *c, int errnum)
+{
+	finish_with(c, FRAME_CLIENT_UNREACHABLE, errnum, "connect to the enclave at %s", c->to->text);
+}
+
+/* How a vsock connection under way went. False: not well, the exchange is over. */
+static bool finish_connecting(struct frame_client *c)
+{
+	int errnum = 0;
+	socklen_t n = sizeof errnum;
+	if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &errnum, &n) != 0)
+		errnum = errno;
+	c->connecting = false;
+	if (errnum != 0) {
+		unreachable(c, errnum);
+		return false;
+	}
+	c->connected = true;
+	flush(c);
+	return true;
+}
+
 static void on_ready(struct watch *w, uint32_t events)
 {
 	struct frame_client *c = CONTAINER_OF(w, struct frame_client, watch);
+	if (c->connecting && !finish_connecting(c))
+		return;
 	if (!c->connected)
 		return;
 	if (events & EPOLLOUT)
@@ -307,14 +348,27 @@ static void on_retry(struct timer *t)
 	struct frame_client *c = CONTAINER_OF(t, struct frame_client, retry);
 	int ret = try_connect(c);
 	if (ret < 0)
-		finish_with(c, FRAME_CLIENT_UNREACHABLE, -ret, "connect to the enclave at %s", c->to->text);
+		unreachable(c, -ret);
 	else if (ret == 0)
 		timer_arm(c->loop, &c->retry, CONNECT_RETRY_MS);
 	else
 		flush(c);
 }
 
-static int connect_socket(struct frame_client *c, struct err *err)
+static int connect_vsock(struct frame_client *c, struct err *err)
+{
+	int fd, ret = vsock_connect(c->to->cid, c->to->port, &fd, err);
+	if (ret < 0)
+		return ret;
+	c->connecting = true;
+	if ((ret = loop_add(c->loop, &c->watch, fd, EPOLLOUT)) < 0) {
+		close(fd);
+		return fail(err, -ret, "watch the connection to the enclave");
+	}
+	return 0;
+}
+
+static int connect_unix(struct frame_client *c, struct err *err)
 {
 	int fd = socket(c->to->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -356,7 +410,7 @@ int frame_client_open(struct frame_client *c, struct loop *loop, const struct fr
 		c->data = malloc(FRAME_HEADER_SIZE + FRAME_DATA_SIZE + FRAME_HEADER_SIZE);
 	int ret = c->in == NULL || (c->carries_data && c->data == NULL) ? fail(err, ENOMEM, "make room for an exchange") : 0;
 	if (ret == 0)
-		ret = connect_socket(c, err);
+		ret = to->size == 0 ? connect_vsock(c, err) : connect_unix(c, err);
 	if (ret < 0) {
 		free(c->in);
 		free(c->data);
@@ -365,7 +419,7 @@ int frame_client_open(struct frame_client *c, struct loop *loop, const struct fr
 	}
 	c->open = true;
 	timer_arm(loop, &c->deadline, deadline_ms);
-	if (!c->connected)
+	if (!c->connected && !c->connecting)
 		timer_arm(loop, &c->retry, CONNECT_RETRY_MS);
 	flush(c);
 	return 0;

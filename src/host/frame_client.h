@@ -27,11 +27,12 @@ enum {
 
 /* Where an enclave's service listens. */
 struct frame_address {
-	struct sockaddr_storage addr;
-	socklen_t size;
+	struct sockaddr_storage addr;            /* of a unix socket … */
+	socklen_t size;                          /* … or 0: a vsock port */
+	uint32_t cid, port;
 	char text[FRAME_ADDRESS_TEXT_MAX];       /* for people */
 };
-/* "unix:PATH". -EINVAL and a sentence for anything else. */
+/* "unix:PATH" or "vsock:CID:PORT". -EINVAL and a sentence for anything else. */
 int frame_address_parse(const char *text, struct frame_address *ret, struct err *err);
 
 enum frame_client_how {
@@ -62,7 +63,7 @@ struct frame_client {
 	struct watch watch;
 	struct timer deadline, retry;
 	const struct frame_address *to;
-	bool open, connected, carries_data, starved, sealed, ended, end_sealed, write_broken;
+	bool open, connecting, connected, carries_data, starved, sealed, ended, end_sealed, write_broken;
 	unsigned events;
 	uint8_t head[FRAME_HEADER_SIZE + 512];           /* the REQUEST frame */
 	size_t head_n, head_at;

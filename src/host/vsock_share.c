@@ -82,7 +82,7 @@ static int take_listener(struct vsock_share *s, int fd)
 	return ret;
 }
 
-/* Asks all the others. How many there are; inboxes that nobody has are removed. */
+/* Asks all the others. How many there are; what the dead left is removed. */
 static size_t ask_others(const struct vsock_share *s)
 {
 	size_t others = 0;
@@ -90,13 +90,14 @@ static size_t ask_others(const struct vsock_share *s)
 	CLEANUP(close_dir) DIR *d = opendir(s->dir);
 	inbox_name(getpid(), mine);
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-		if (strncmp(e->d_name, "run-", 4) != 0 || strcmp(e->d_name, mine) == 0)
+		bool inbox = strncmp(e->d_name, "run-", 4) == 0;
+		if (strcmp(e->d_name, mine) == 0 || (!inbox && strncmp(e->d_name, "cid-", 4) != 0))
 			continue;
-		int ret = post(s, e->d_name, WANT, -1);
+		int ret = inbox ? post(s, e->d_name, WANT, -1) : faccessat(dirfd(d), e->d_name, F_OK, 0) != 0 ? -ECONNREFUSED : 0;
 		if (ret == -ECONNREFUSED)
 			unlinkat(dirfd(d), e->d_name, 0);
 		else
-			others += ret != -ENOENT;
+			others += inbox && ret != -ENOENT;
 	}
 	return others;
 }
@@ -115,10 +116,9 @@ static int get_port(struct vsock_share *s, struct err *err)
 		close(fd);
 		return fail(err, -ret, "watch vsock port %u", s->port);
 	}
-	if (ret != -EADDRINUSE)
-		return ret;
-	if (ask_others(s) > 0)
-		return 0;
+	size_t others = ask_others(s);           /* after binding it there are none, but what they may have left */
+	if (ret != -EADDRINUSE || others > 0)
+		return ret == -EADDRINUSE ? 0 : ret;
 	fail(err, 0, "vsock port %u is taken by a program that does not share it (nitro-cli has it while it starts an enclave; "
 	     "ss --vsock -lp shows whose it is); end that, then start again", s->port);
 	return -EADDRINUSE;

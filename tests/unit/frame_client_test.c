@@ -173,7 +173,7 @@ static void addresses(void **state)
 	assert_int_equal(frame_address_parse("unix:/x", &a, &err), 0);
 	assert_string_equal(a.text, "unix:/x");
 	assert_string_equal(((struct sockaddr_un *)(void *)&a.addr)->sun_path, "/x");
-	const char *const bad[] = { "", "/x", "unix:", "UNIX:/x", "vsock:16:9002", "tcp:127.0.0.1:1" };
+	const char *const bad[] = { "", "/x", "unix:", "UNIX:/x", "vsock:16", "tcp:127.0.0.1:1" };
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_true(frame_address_parse(bad[i], &a, &err) < 0);
 	for (int n = 107; n <= 108; n++) {
