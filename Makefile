@@ -2,7 +2,6 @@
 # make check-unit unit tests and fuzz corpora under ASan+UBSan
 # make clang      the whole tree with clang's warnings
 # make fuzz       libFuzzer binaries in build/fuzz (clang)
-# make image      build/image/prover.eif, the prover's enclave image: CRS=DIR [BB="FILE VERSION"] [CONFIG=FILE] [EPOCH=N]
 # make install    DESTDIR, PREFIX as usual
 #
 # Sources are found by wildcard: one archive per layer (src/<layer>), so a program gets exactly the
@@ -45,7 +44,7 @@ SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
-.PHONY: image all docs test-tools check-unit clang fuzz install clean lint
+.PHONY: all docs test-tools check-unit clang fuzz install clean lint
 all: $(PROGRAMS) $(SHIM) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
@@ -139,9 +138,17 @@ $(BUILD)/tests/tools/%: tests/tools/%.c
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 $(TOOL_LINK) -o $@ $< -lcrypto -lpthread
 $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tools/vm_agent $(BUILD)/tests/tools/init_probe: TOOL_LINK := -static
 
+$(BUILD)/tests/tools/nitro_standin.so: tests/tools/nitro_standin.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -shared -fPIC -o $@ $<
+$(BUILD)/tests/tools/nitro_probe: $(BUILD)/obj/tests/tools/nitro_probe.o $(call archives,$(BUILD)/obj,linux format base)
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^
+
 # Programs that the end-to-end tests use.
 test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
-	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE
+	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE $(BUILD)/tests/tools/nitro_standin.so \
+	$(BUILD)/tests/tools/nitro_probe
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan
@@ -156,10 +163,6 @@ docs: $(BUILD)/share/made
 $(BUILD)/share/made: $(PROGRAMS) scripts/make-docs $(wildcard man/*)
 	python3 scripts/make-docs $(BUILD) $(BUILD)
 	@touch $@
-
-# Without CRS it is a TEST image, and called so (scripts/prover-image --help).
-image: all
-	@scripts/prover-image $(if $(CRS),--crs $(CRS)) $(if $(BB),--bb $(BB)) $(if $(CONFIG),--config $(CONFIG)) $(if $(EPOCH),--epoch $(EPOCH))
 
 install: all docs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tee-rex $(DESTDIR)$(PREFIX)/lib/pkgconfig \
