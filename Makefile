@@ -145,9 +145,14 @@ $(BUILD)/tests/tools/nitro_probe: $(BUILD)/obj/tests/tools/nitro_probe.o $(call 
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^
 
+# Init of a guest that tries out the launcher.
+$(BUILD)/tests/guest_cell: $(BUILD)/obj/tests/tools/guest_cell.o $(call archives,$(BUILD)/obj,linux format base)
+	@mkdir -p $(@D)
+	$(CC) -static -Wl,--gc-sections -o $@ $^
+
 # Programs that the end-to-end tests use.
 test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
-	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE $(BUILD)/tests/tools/nitro_standin.so \
+	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/guest_cell $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE $(BUILD)/tests/tools/nitro_standin.so \
 	$(BUILD)/tests/tools/nitro_probe
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)

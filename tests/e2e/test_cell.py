@@ -9,7 +9,8 @@ Guards are switched off in build/tests/tee-rex-launcher-UNSAFE, the same sources
 src/enclave/launcher/unsafe.h; scripts/check-hardening sees to it that the shipped program has no such hook.
 
 Sockets of the family AF_VSOCK are not tried here: they would reach the machine's own. The filter refuses socket() without
-looking at the family, which is shown with all others, those nobody has included; AF_VSOCK itself is tried inside a guest."""
+looking at the family, which is shown with all others, those nobody has included; AF_VSOCK itself is tried inside a guest
+(test_guest_cell.py)."""
 import hashlib
 import os
 import pathlib
