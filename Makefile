@@ -2,6 +2,7 @@
 # make check-unit unit tests and fuzz corpora under ASan+UBSan
 # make clang      the whole tree with clang's warnings
 # make fuzz       libFuzzer binaries in build/fuzz (clang)
+# make image      build/image/prover.eif, the prover's enclave image: CRS=DIR [BB="FILE VERSION"] [CONFIG=FILE] [EPOCH=N]
 # make install    DESTDIR, PREFIX as usual
 #
 # Sources are found by wildcard: one archive per layer (src/<layer>), so a program gets exactly the
@@ -44,7 +45,7 @@ SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
-.PHONY: all docs test-tools check-unit clang fuzz install clean lint
+.PHONY: image all docs test-tools check-unit clang fuzz install clean lint
 all: $(PROGRAMS) $(SHIM) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
@@ -168,6 +169,10 @@ docs: $(BUILD)/share/made
 $(BUILD)/share/made: $(PROGRAMS) scripts/make-docs $(wildcard man/*)
 	python3 scripts/make-docs $(BUILD) $(BUILD)
 	@touch $@
+
+# Without CRS it is a TEST image, and called so (scripts/prover-image --help).
+image: all
+	@scripts/prover-image $(if $(CRS),--crs $(CRS)) $(if $(BB),--bb $(BB)) $(if $(CONFIG),--config $(CONFIG)) $(if $(EPOCH),--epoch $(EPOCH))
 
 install: all docs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tee-rex $(DESTDIR)$(PREFIX)/lib/pkgconfig \

@@ -13,6 +13,7 @@
 #include "format/frame.h"
 #include "host/admin.h"
 #include "host/child.h"
+#include "host/collector.h"
 #include "host/health.h"
 #include "host/heartbeat.h"
 #include "host/history.h"
@@ -44,10 +45,11 @@ struct run {
 	struct loop loop;
 	struct run_dir dir;
 	struct notify notify;
-	struct watch signals, console;
+	struct watch signals, console, control;  /* control: the listener of PORT_CONTROL, owned */
 	struct timer phase_timer, ready_poll, watchdog;
 	struct health health;
 	struct heartbeat heartbeat;
+	struct collector collector;
 	struct admin admin;
 	struct feed logs, console_kept;
 	struct child gateway;
@@ -242,6 +244,51 @@ static void on_beat(struct heartbeat *h)
 		log_info("heartbeat: init runs");
 }
 
+/* --- what init says --------------------------------------------------------------------------------------------- */
+
+static void on_line(struct collector *c, enum control_kind kind, struct bytes json, const char *text)
+{
+	struct run *r = CONTAINER_OF(c, struct run, collector);
+	(void)kind;
+	log_info("enclave: %s", text);
+	feed_put(&r->logs, json);
+	admin_feed(&r->admin, &r->logs);
+}
+
+static void on_control(struct watch *w, uint32_t events)
+{
+	struct run *r = CONTAINER_OF(w, struct run, control);
+	struct err err;
+	int fd;
+	(void)events;
+	if (backend_accept(r->b, w->fd, &fd, &err) == 0)
+		collector_add(&r->collector, fd);
+}
+
+static int open_control(struct run *r, struct err *err)
+{
+	int fd;
+	collector_init(&r->collector, &r->loop);
+	r->collector.on_line = on_line;
+	r->control.on_event = on_control;
+	if (r->b->ops->listen == NULL)
+		return 0;
+	int ret = r->b->ops->listen(r->b, PORT_CONTROL, &fd, err);
+	if (ret == 0 && (ret = loop_add(&r->loop, &r->control, fd, EPOLLIN)) < 0) {
+		close(fd);
+		fail(err, -ret, "watch the control channel");
+	}
+	return ret;
+}
+
+static void close_control(struct run *r)
+{
+	int fd = r->control.fd;
+	collector_close(&r->collector);
+	loop_del(&r->loop, &r->control);
+	close_fd(&fd);
+}
+
 /* --- console and the operator ----------------------------------------------------------------------------------- */
 
 static void on_console(struct watch *w, uint32_t events)
@@ -300,12 +347,13 @@ static json_t *on_status(struct admin *a)
 	const struct backend *b = r->b;
 	if (r->phase == RUNNING && r->o->ready == RUN_READY_SERVICE)
 		health_ask(&r->health);          /* for the next one who looks */
-	return json_pack("{s:s,s:s,s:b,s:b,s:s,s:i,s:i,s:I,s:I,s:s,s:s*,s:s*,s:I,s:o,s:o}",
+	return json_pack("{s:s,s:s,s:b,s:b,s:s,s:i,s:i,s:I,s:I,s:s,s:s*,s:s*,s:I,s:o,s:o,s:o}",
 	                 "name", r->o->name, "backend", b->ops->name, "simulated", b->ops->simulated, "debug", b->debug,
 	                 "phase", phase_name[r->phase], "pid", (int)getpid(), "enclave_pid", (int)b->pid,
 	                 "cid", (json_int_t)b->cid, "uptime_ms", (json_int_t)(clock_monotonic_ms() - r->started_ms),
 	                 "service", r->address, "gateway", r->o->listen, "root", b->root[0] != '\0' ? b->root : NULL,
-	                 "heartbeats", (json_int_t)r->heartbeat.beats, "pcrs", registers(b), "health", health_status(r));
+	                 "heartbeats", (json_int_t)r->heartbeat.beats, "pcrs", registers(b), "health", health_status(r),
+	                 "control", collector_status(&r->collector));
 }
 
 static void on_stop(struct admin *a, bool force)
@@ -391,6 +439,8 @@ static int start(struct run *r, struct err *err)
 	if (ret == 0)
 		ret = open_heartbeat(r, err);
 	if (ret == 0)
+		ret = open_control(r, err);
+	if (ret == 0)
 		ret = open_admin(r, err);
 	r->started_ms = clock_monotonic_ms();
 	if (ret == 0)
@@ -428,7 +478,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 {
 	static struct run r;
 	r = (struct run){
-		.o = o, .b = o->backend, .dir = RUN_DIR_NONE, .signals.fd = -1, .console.fd = -1,
+		.o = o, .b = o->backend, .dir = RUN_DIR_NONE, .signals.fd = -1, .console.fd = -1, .control.fd = -1,
 		.phase_timer.on_expiry = on_phase_timer, .ready_poll.on_expiry = on_ready_poll, .watchdog.on_expiry = on_watchdog,
 	};
 	r.owner = (struct backend_owner){
@@ -451,6 +501,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 		;
 	health_close(&r.health);
 	heartbeat_close(&r.heartbeat);
+	close_control(&r);
 	if (ret == 0 && r.result < 0) {
 		*err = r.why;
 		ret = r.result;

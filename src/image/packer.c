@@ -1,12 +1,13 @@
-/* Levels: whole ramdisks are packed as one stream, so the window costs memory here and while the kernel unpacks: gzip's is
- * 32 KiB, zstd's is held at 2 MiB. */
+/* A whole ramdisk is packed as one stream, so the window costs memory here and while the kernel unpacks, and the tables
+ * cost memory here: gzip has 32 KiB of window, zstd is held at 2 MiB and twice 2 MiB of tables (on its own this level would
+ * take 50 MiB). */
 #include "image/packer.h"
 
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
 
-enum { OUT_SIZE = 256 << 10, GZIP_LEVEL = 9, GZIP_WINDOW = 15 + 16, ZSTD_LEVEL = 12, ZSTD_WINDOW_LOG = 21 };
+enum { OUT_SIZE = 256 << 10, GZIP_LEVEL = 9, GZIP_WINDOW = 15 + 16, ZSTD_LEVEL = 9, ZSTD_WINDOW_LOG = 21, ZSTD_TABLE_LOG = 19 };
 
 struct packer {
 	enum ramdisk_packing packing;
@@ -14,6 +15,11 @@ struct packer {
 	ZSTD_CCtx *zstd;
 	uint8_t out[OUT_SIZE];
 };
+
+static bool set(struct packer *p, ZSTD_cParameter what, int value)
+{
+	return !ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, what, value));
+}
 
 struct packer *packer_open(enum ramdisk_packing packing)
 {
@@ -26,8 +32,8 @@ struct packer *packer_open(enum ramdisk_packing packing)
 		ok = deflateInit2(&p->z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) == Z_OK;
 	} else {
 		p->zstd = ZSTD_createCCtx();
-		ok = p->zstd != NULL && !ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL)) &&
-			!ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_windowLog, ZSTD_WINDOW_LOG));
+		ok = p->zstd != NULL && set(p, ZSTD_c_compressionLevel, ZSTD_LEVEL) && set(p, ZSTD_c_windowLog, ZSTD_WINDOW_LOG) &&
+			set(p, ZSTD_c_hashLog, ZSTD_TABLE_LOG) && set(p, ZSTD_c_chainLog, ZSTD_TABLE_LOG);
 	}
 	if (ok)
 		return p;

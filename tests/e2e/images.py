@@ -127,7 +127,7 @@ def docker_archive(path, layers, config=None, tags=("it:latest",), legacy=False)
 
 def tar_header(name, size):
     """A ustar header, made faster than tarfile does."""
-    block = bytearray(b"%-100s0000644\0000000000\0000000000\0%011o\000%011o\0        0" % (name.encode(), size, 1700000000))
+    block = bytearray(b"%-100s0000755\0000000000\0000000000\0%011o\000%011o\0        0" % (name.encode(), size, 1700000000))
     block[len(name):100] = bytes(100 - len(name))
     block += bytes(100) + b"ustar\00000" + bytes(247)
     block[148:156] = b"%06o\0 " % sum(block)
@@ -167,7 +167,8 @@ def big_layout(path, files, total, layers=6, level="-1"):
         blobs.append({"mediaType": MEDIA + "layer.v1.tar+zstd", "digest": "sha256:" + packed.hexdigest(),
                       "size": (path / "blobs/sha256" / packed.hexdigest()).stat().st_size})
         diff_ids.append("sha256:" + plain.hexdigest())
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/usr/share/d000/sub0/some-file-name-0.dat"]},
+                         "rootfs": {"type": "layers", "diff_ids": diff_ids}}).encode()
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json",
                            "config": {"mediaType": MEDIA + "config.v1+json", **layout.blob(config)}, "layers": blobs}).encode()
     return layout.add({"mediaType": MEDIA + "manifest.v1+json", **layout.blob(manifest)}, "it")

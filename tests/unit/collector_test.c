@@ -1,0 +1,245 @@
+/* What an enclave may say, and what becomes of it: hostile lines are refused and counted, honest ones written again. */
+#include "host/collector.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static struct collector c;
+static struct loop loop;
+static struct err err;
+static char last_json[1 << 16], last_text[1 << 16];
+static enum control_kind last_kind;
+static unsigned heard;
+
+static void on_line(struct collector *me, enum control_kind kind, struct bytes json, const char *text)
+{
+	(void)me;
+	heard++;
+	last_kind = kind;
+	memcpy(last_json, json.p, json.n);
+	last_json[json.n] = '\0';
+	snprintf(last_text, sizeof last_text, "%s", text);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	heard = 0;
+	last_json[0] = last_text[0] = '\0';
+	c = (struct collector){ .on_line = on_line };
+	if (loop_open(&loop, &err) != 0)
+		return 1;
+	collector_init(&c, &loop);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	collector_close(&c);
+	loop_close(&loop);
+	return 0;
+}
+
+static bool take(const char *line) { return collector_take(&c, bytes_str(line)); }
+
+static void what_init_writes_is_understood(void **state)
+{
+	(void)state;
+	uint8_t buf[CONTROL_LINE_MAX];
+	struct writer w = writer_of(buf, sizeof buf);
+	const struct control_field f[] = {
+		control_str("service", "prover"), control_str("state", "exited"), control_number("signal", 9), control_flag("oom", true),
+		control_number("peak_bytes", 1000), control_number("limit_bytes", 2000), control_number("restarts", 3), CONTROL_END
+	};
+	control_put(&w, CONTROL_SERVICE, 0, 12345, f);
+	assert_true(collector_take(&c, bytes_of(buf, w.at - 1)));
+	assert_int_equal(heard, 1);
+	assert_int_equal(last_kind, CONTROL_SERVICE);
+	assert_string_equal(last_text, "12.345 service: service=prover state=exited signal=9 oom=yes peak_bytes=1000 limit_bytes=2000 restarts=3");
+	assert_string_equal(c.last_death, "prover: out of memory, peak 1000 bytes, limit 2000 bytes");
+	assert_string_equal(c.owner[0].name, "prover");
+	assert_int_equal(c.owner[0].restarts, 3);
+
+	/* every kind has a name that leads back to it */
+	for (int k = 0; k < CONTROL_KIND_COUNT; k++)
+		assert_int_equal(control_kind_of(bytes_str(control_kind_name((enum control_kind)k))), k);
+	assert_int_equal(control_kind_of(BYTES_LIT("")), CONTROL_KIND_COUNT);
+	json_t *s = collector_status(&c);
+	assert_non_null(s);
+	assert_string_equal(json_string_value(json_object_get(s, "last_death")), c.last_death);
+	json_decref(s);
+}
+
+static void hostile_lines_are_refused(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {
+		"", "{", "[]", "null", "7", "\"kind\"", "{}", "{\"kind\":\"service\"}",
+		"{\"kind\":\"unheard\",\"seq\":0,\"ms\":0}",
+		"{\"kind\":\"log\",\"seq\":-1,\"ms\":0}",
+		"{\"kind\":\"log\",\"seq\":0.5,\"ms\":0}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":1e3}",
+		"{\"kind\":\"log\",\"seq\":99999999999999999999,\"ms\":0}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"text\":[]}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"text\":{}}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"text\":null}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"seq\":1}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"Text\":\"\"}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"a-b\":\"\"}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"\":\"\"}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"a_name_that_is_longer_than_thirty_two\":1}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0} {}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"text\":\"\xff\"}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"text\":\"\\u0000\"}",
+		"{\"kind\":\"dropped\",\"seq\":0,\"ms\":0}",
+		"{\"kind\":\"dropped\",\"seq\":0,\"ms\":0,\"count\":-1}",
+		"{\"kind\":\"log\",\"seq\":0,\"ms\":0,\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,\"l\":1,\"m\":1,\"n\":1}",
+	};
+	static char deep[4096];
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (take(rows[i]))
+			fail_msg("accepted: %s", rows[i]);
+	memset(deep, '[', sizeof deep - 1);
+	assert_false(take(deep));
+	assert_int_equal(heard, 0);
+	assert_int_equal(c.malformed, COUNT(rows) + 1);
+}
+
+static void what_is_printed_is_harmless(void **state)
+{
+	(void)state;
+	assert_true(take("{\"kind\":\"log\",\"seq\":0,\"ms\":1,\"service\":\"a\\u001b[2Jb\",\"text\":\"\\u001b]0;x\\u0007\\r\\n\xc2\x9b\xe2\x80\xae<b>\"}"));
+	for (const char *s = last_text; *s != '\0'; s++)
+		assert_true(*s >= 0x20 && *s < 0x7f);
+	for (const char *s = last_json; s[1] != '\0'; s++)
+		assert_true(*s >= 0x20 && *s < 0x7f);
+	assert_string_equal(last_text, "0.001 a\\x1b[2Jb| \\x1b]0;x\\x07\\x0d\\x0a\\xc2\\x9b\\xe2\\x80\\xae<b>");
+
+	/* names in the status are printable and short, and there are only so many of them */
+	char line[256];
+	for (int i = 0; i < 100; i++) {
+		snprintf(line, sizeof line, "{\"kind\":\"service\",\"seq\":%d,\"ms\":1,\"service\":\"\\u001b%d-%0100d\",\"state\":\"ready\"}", i, i, i);
+		assert_true(take(line));
+	}
+	assert_int_equal(c.owners, COLLECTOR_OWNERS);
+	assert_true(strlen(c.owner[0].name) <= COLLECTOR_NAME_MAX);
+	json_t *s = collector_status(&c);
+	assert_non_null(s);
+	char *dump = json_dumps(s, JSON_ENSURE_ASCII);
+	assert_null(strstr(dump, "\\u001b"));
+	free(dump);
+	json_decref(s);
+}
+
+static void numbers_tell_what_is_missing(void **state)
+{
+	(void)state;
+	assert_true(take("{\"kind\":\"log\",\"seq\":0,\"ms\":1}"));
+	assert_true(take("{\"kind\":\"boot\",\"seq\":0,\"ms\":1}"));
+	/* said to be dropped */
+	assert_true(take("{\"kind\":\"dropped\",\"seq\":1,\"ms\":1,\"stream\":\"log\",\"count\":9,\"total\":9}"));
+	assert_true(take("{\"kind\":\"log\",\"seq\":10,\"ms\":1}"));
+	assert_int_equal(c.dropped[1], 9);
+	assert_int_equal(c.lost[1], 0);
+	/* again, after a reconnect */
+	assert_true(take("{\"kind\":\"log\",\"seq\":10,\"ms\":1}"));
+	assert_true(take("{\"kind\":\"boot\",\"seq\":0,\"ms\":1}"));
+	assert_int_equal(c.again, 2);
+	assert_int_equal(heard, 4);
+	/* gone without a word */
+	assert_true(take("{\"kind\":\"log\",\"seq\":15,\"ms\":1}"));
+	assert_int_equal(c.lost[1], 4);
+	assert_int_equal(c.lost[0], 0);
+}
+
+static void send_text(int fd, const char *s) { assert_int_equal(send(fd, s, strlen(s), 0), strlen(s)); }
+static void turn(void) { assert_int_equal(loop_once(&loop, 200, &err), 0); }
+
+static void connections_are_bounded(void **state)
+{
+	(void)state;
+	int pair[4][2];
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair[i]), 0);
+		collector_add(&c, pair[i][1]);
+	}
+	assert_true(collector_connected(&c));
+	/* the third was closed */
+	char byte;
+	assert_int_equal(recv(pair[2][0], &byte, 1, 0), 0);
+
+	/* in pieces, and with a line too long between two good ones */
+	static char text[CONTROL_LINE_MAX + 100];
+	send_text(pair[0][0], "{\"kind\":\"log\",\"seq\":0,");
+	turn();
+	send_text(pair[0][0], "\"ms\":1}\n");
+	turn();
+	assert_int_equal(heard, 1);
+	memset(text, 'x', sizeof text - 1);
+	send_text(pair[0][0], text);
+	send_text(pair[0][0], "\n{\"kind\":\"log\",\"seq\":1,\"ms\":1}\n");
+	while (heard < 2)
+		turn();
+	assert_int_equal(c.malformed, 1);
+
+	/* one that only sends rubbish is cut off, the other is not */
+	for (int i = 0; i < COLLECTOR_MALFORMED_MAX; i++)
+		send_text(pair[1][0], "rubbish\n");
+	while (recv(pair[1][0], &byte, 1, 0) < 0)
+		turn();
+	send_text(pair[0][0], "{\"kind\":\"log\",\"seq\":2,\"ms\":1}\n");
+	turn();
+	assert_int_equal(heard, 3);
+	/* its end */
+	close(pair[0][0]);
+	turn();
+	assert_false(collector_connected(&c));
+	for (int i = 1; i < 4; i++)
+		close(pair[i][0]);
+}
+
+static void a_flood_is_held_back(void **state)
+{
+	(void)state;
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	collector_add(&c, pair[1]);
+	c.budget = -COLLECTOR_BYTES_S / 4;
+	static char line[] = "{\"kind\":\"log\",\"seq\":0,\"ms\":1}\n";
+	for (int i = 0; i < 100; i++)
+		send_text(pair[0], line);
+	turn();
+	assert_true(c.budget <= 0);
+	assert_int_equal(c.peer[0].watch.events, 0);
+	uint64_t taken = c.lines + c.again;
+	assert_int_equal(taken, 100);
+	/* and goes on when time has passed */
+	send_text(pair[0], line);
+	for (int i = 0; i < 10 && c.lines + c.again == taken; i++)
+		turn();
+	assert_int_equal(c.lines + c.again, taken + 1);
+	close(pair[0]);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_init_writes_is_understood),
+		TEST(hostile_lines_are_refused),
+		TEST(what_is_printed_is_harmless),
+		TEST(numbers_tell_what_is_missing),
+		TEST(connections_are_bounded),
+		TEST(a_flood_is_held_back),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
