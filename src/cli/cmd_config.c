@@ -26,7 +26,7 @@ static const struct option_spec options[] = {
 
 static const struct setting *row_at(size_t i) { size_t n; return &settings_table(&n)[i]; }
 static size_t row_count(void) { size_t n; settings_table(&n); return n; }
-static bool is_list(const struct setting *t) { return t->type == SETTING_RANGES || t->type == SETTING_PCRS; }
+static bool is_list(const struct setting *t) { return t->type == SETTING_RANGES || t->type == SETTING_PCRS || t->type == SETTING_ADDRESSES; }
 
 /* --- one value ------------------------------------------------------------------------------------------------- */
 
@@ -236,7 +236,8 @@ static void put_range(char *buf, size_t cap, const struct setting *t)
 {
 	static const char *const type[] = {
 		[SETTING_TEXT] = "text", [SETTING_PATH] = "absolute path", [SETTING_ADDRESS] = "ADDR:PORT or unix:PATH", [SETTING_SERVICE] = "unix:PATH",
-		[SETTING_SWITCH] = "true or false", [SETTING_RANGES] = "list of ADDR, ADDR/BITS or unix", [SETTING_PCRS] = "list of N=HEX",
+		[SETTING_SWITCH] = "true or false", [SETTING_ADDRESSES] = "list of ADDR:PORT or unix:PATH",
+		[SETTING_RANGES] = "list of ADDR, ADDR/BITS or unix", [SETTING_PCRS] = "list of N=HEX",
 	};
 	if (t->type == SETTING_NUMBER)
 		snprintf(buf, cap, "%" PRIu64 " to %" PRIu64 "%s%s", t->min, t->max, t->unit != UNIT_NONE ? " " : "", setting_unit_name(t->unit));
@@ -263,7 +264,7 @@ static int keys(bool json)
 {
 	static const char *const type[] = {
 		[SETTING_TEXT] = "text", [SETTING_PATH] = "path", [SETTING_CHOICE] = "choice", [SETTING_ADDRESS] = "address", [SETTING_SERVICE] = "service",
-		[SETTING_NUMBER] = "number", [SETTING_SWITCH] = "switch", [SETTING_RANGES] = "ranges", [SETTING_PCRS] = "registers",
+		[SETTING_NUMBER] = "number", [SETTING_SWITCH] = "switch", [SETTING_ADDRESSES] = "addresses", [SETTING_RANGES] = "ranges", [SETTING_PCRS] = "registers",
 	};
 	json_t *list = json_array();
 	for (size_t i = 0; i < row_count(); i++) {

@@ -5,6 +5,7 @@
 #include "cli/settings_args.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct gateway_args { struct settings_args from; };
 #define AT(member) offsetof(struct gateway_args, from.s.gateway.member)
@@ -13,6 +14,9 @@ static const struct option_spec options[] = {
 	SETTINGS_OPTION(gateway_args, from),
 	{ 'l', "listen", OPT_STRING, AT(listen), "ADDRESS", "where clients connect, as 127.0.0.1:8080, [::1]:8080 or unix:PATH" },
 	{ 'e', "enclave", OPT_STRING, AT(enclave), "ADDRESS", "the enclave's service: unix:PATH" },
+	{ 0, "also-listen", OPT_LIST, AT(also_listen), "ADDRESS", "where else; may be repeated" },
+	{ 0, "operator", OPT_STRING, AT(operator), "ADDRESS", "unix:PATH for uploads and administration, by root (nowhere)" },
+	{ 0, "operator-uid", OPT_U64, AT(operator_uid), "UID", "a user who may use it as well" },
 	{ 0, "metrics", OPT_STRING, AT(metrics), "ADDRESS", "where GET /metrics is served, and nothing else (nowhere)" },
 	{ 0, "body-max-mib", OPT_MIB, AT(body_max_mib), "MIB", "largest body of POST /prove (85)" },
 	{ 0, "connections-max", OPT_U64, AT(connections_max), "N", "connections at once (1024)" },
@@ -58,7 +62,7 @@ int gateway_main(int argc, char **argv)
 		o->enclave = enclave;
 	}
 	int ret = settings_check_options(&a.from.s, "gateway", &err);
-	if (ret == 0 && (o->listen == NULL || o->enclave == NULL))
+	if (ret == 0 && ((o->listen == NULL && getenv("LISTEN_FDS") == NULL) || o->enclave == NULL))
 		ret = fail(&err, 0, a.from.name[0] != '\0' ? "the configuration has no gateway.listen, and there is no --listen"
 		                                            : "both --listen and --enclave are needed, or the NAME of an instance");
 	if (ret < 0) {

@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/http_error.h"
 #include "crypto/crypto.h"
 #include "host/frame_call.h"
 
@@ -10,11 +11,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-struct upload_args { const char *socket; bool json; };
+struct upload_args { const char *socket, *operator; bool json; };
 
 static const struct option_spec options[] = {
 	{ 's', "socket", OPT_STRING, offsetof(struct upload_args, socket), "PATH",
 	  "service socket (default: /run/tee-rex/default/service.sock)" },
+	{ 'o', "operator", OPT_STRING, offsetof(struct upload_args, operator), "PATH", "operator socket of a gateway, to go through it instead" },
 	{ 0, "json", OPT_FLAG, offsetof(struct upload_args, json), NULL, "print the loaded versions as JSON" },
 	OPTIONS_HELP,
 	OPTIONS_END
@@ -63,6 +65,44 @@ static int send_file(struct frame_call *c, struct bytes file, struct err *err)
 	return ret == -EPIPE || ret == -ECONNRESET ? 0 : ret;
 }
 
+/* --- through a gateway ------------------------------------------------------------------------------------------ */
+
+struct body { struct bytes file; size_t at; };
+
+static long on_pull(void *arg, uint8_t *to, size_t cap)
+{
+	struct body *b = arg;
+	size_t n = b->file.n - b->at < cap ? b->file.n - b->at : cap;
+	memcpy(to, b->file.p + b->at, n);
+	b->at += n;
+	if (b->at == b->file.n || (b->at - n) >> 22 != b->at >> 22)
+		progress(b->at, b->file.n, b->at == b->file.n);
+	return (long)n;
+}
+
+static int upload_http(const struct upload_args *a, const char *version, struct bytes file, const uint8_t sha256[SHA256_SIZE],
+                       struct http_answer *ret, struct err *err)
+{
+	struct http_base base;
+	char text[128], path[16 + FRAME_VERSION_MAX], digest[16 + 2 * SHA256_SIZE];
+	struct body body = { .file = file };
+	snprintf(text, sizeof text, "unix:%s", a->operator);
+	snprintf(path, sizeof path, "/versions/%s", version);
+	strcpy(digest, "X-Sha256: ");
+	hex_encode(bytes_of(sha256, SHA256_SIZE), digest + strlen(digest));
+	const struct http_request q = { .base = &base, .path = path, .headers = { digest, "Content-Type: application/octet-stream", "Expect:" },
+		.answer_max = 64 << 10, .connect_ms = 5000, .total_ms = 10 * UPLOAD_TIMEOUT_MS, .pull = on_pull, .body_size = file.n, .arg = &body };
+	int result = http_base_parse(text, &base, err);
+	if (result == 0)
+		result = http_perform(&q, ret, err);
+	if (result == 0 && ret->status != 200) {
+		struct http_error e;
+		http_error_read(ret, &e);
+		return fail(err, 0, "%s", e.text);
+	}
+	return result;
+}
+
 static void print_versions(const struct frame_reply *reply, bool json)
 {
 	uint8_t buf[FRAME_VERSIONS_MAX * 256];
@@ -83,6 +123,29 @@ static void print_versions(const struct frame_reply *reply, bool json)
 		printf("%.*s\n", (int)w.at, (const char *)buf);
 }
 
+/* The gateway's {"bb_hashes":[{"version","sha256"}…]}, as if the enclave itself had said it. */
+static int print_hashes(const struct http_answer *answer, bool json, struct err *err)
+{
+	uint8_t sha256[FRAME_VERSIONS_MAX][SHA256_SIZE];
+	struct frame_reply reply = { 0 };
+	json_t *j = json_parse(bytes_of(answer->body, answer->body_n)), *hashes = json_object_get(j, "bb_hashes"), *one;
+	size_t i;
+	bool ok = json_is_array(hashes) && json_array_size(hashes) <= FRAME_VERSIONS_MAX;
+	for (i = 0; ok && i < json_array_size(hashes); i++) {
+		one = json_array_get(hashes, i);
+		const char *name = json_string_value(json_object_get(one, "version")), *hex = json_string_value(json_object_get(one, "sha256"));
+		ok = name != NULL && hex != NULL && hex_decode(bytes_str(hex), sha256[i], SHA256_SIZE);
+		if (ok)
+			reply.version[reply.version_count++] = (struct frame_version){ bytes_str(name), BYTES_ARRAY(sha256[i]) };
+	}
+	if (ok)
+		print_versions(&reply, json);
+	json_decref(j);
+	return ok ? 0 : fail(err, 0, "the gateway's answer is none");
+}
+
+static void answer_cleanup(struct http_answer *a) { http_answer_free(a); }
+
 static int upload(const struct upload_args *a, const char *version, const char *path, struct err *err)
 {
 	struct bytes file;
@@ -95,6 +158,11 @@ static int upload(const struct upload_args *a, const char *version, const char *
 		return ret;
 	if (!crypto_hash(HASH_SHA256, file, sha256))
 		return fail(err, 0, "hash %s", path);
+	CLEANUP(answer_cleanup) struct http_answer answer = { 0 };
+	if (a->operator != NULL) {
+		ret = upload_http(a, version, file, sha256, &answer, err);
+		return ret < 0 ? ret : print_hashes(&answer, a->json, err);
+	}
 	const struct frame_request q = { .op = OP_UPLOAD, .version = bytes_str(version), .sha256 = BYTES_ARRAY(sha256),
 	                                 .size = file.n };
 	ret = frame_call_open(&c, a->socket, UPLOAD_TIMEOUT_MS, err);

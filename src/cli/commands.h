@@ -15,6 +15,7 @@ int kernel_main(int argc, char **argv);
 int image_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 int logs_main(int argc, char **argv);
+int operator_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int prove_main(int argc, char **argv);
 int release_main(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct command {
 	{ "stop", stop_main, "stop an instance in order" },
 	{ "config", config_main, "check, show and explain the configuration of instances" },
 	{ "upload", upload_main, "load a prover version into a running enclave" },
+	{ "operator", operator_main, "ask a running gateway for its jobs and versions, or to stop" },
 	{ "attest", attest_main, "fetch an attestation document with a fresh nonce and verify it" },
 	{ "verify", verify_main, "verify an attestation document offline" },
 	{ "prove", prove_main, "verify, encrypt an input, have it proven, check the answer" },

@@ -26,7 +26,7 @@ static void mark_given(const struct settings *first, struct settings *s)
 	const struct setting *t = settings_table(&n);
 	for (size_t i = 0; i < n; i++) {
 		const void *at = (const char *)first + t[i].offset;
-		bool list = t[i].type == SETTING_RANGES || t[i].type == SETTING_PCRS;
+		bool list = t[i].type == SETTING_RANGES || t[i].type == SETTING_PCRS || t[i].type == SETTING_ADDRESSES;
 		size_t size = t[i].type == SETTING_NUMBER ? sizeof(uint64_t) : t[i].type == SETTING_SWITCH ? sizeof(bool) : sizeof(char *);
 		if (list ? ((const struct option_list *)at)->n > 0 : memcmp(at, nothing, size) != 0)
 			s->line[i] = SETTINGS_BY_OPTION;

@@ -56,7 +56,7 @@ static _Noreturn void child_main(const struct child_spec *spec, int error_pipe, 
 	/* a group of its own: Ctrl-C reaches the supervisor, which then stops everyone in order */
 	setpgid(0, 0);
 	if (dup2(error_pipe, STDERR_FILENO) < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-	    dup2(null, STDOUT_FILENO) < 0)
+	    (!spec->keep_stdout && dup2(null, STDOUT_FILENO) < 0))
 		die("dup2");
 	pass_fds(spec);
 	for (size_t i = 0; spec->env != NULL && spec->env[i] != NULL; i++)

@@ -20,6 +20,7 @@ struct child_spec {
 	struct child_fd fds[CHILD_FDS_MAX];      /* unused entries have a NULL name */
 	uid_t uid;                               /* 0: as we are; else also the group of the same number */
 	int death_signal;                        /* what it gets when we die */
+	bool keep_stdout;                        /* it writes to ours; otherwise to nowhere */
 };
 
 struct child {

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "host/gateway_listen.h"
 #include "host/gateway_server.h"
+#include "linux/listen_fds.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -29,7 +30,13 @@ static void raise_fd_limit(uint64_t connections)
 
 /* --- stopping ------------------------------------------------------------------------------------------------ */
 
-static unsigned connections(const struct gateway *g) { return g->api.server.count + g->metrics.server.count; }
+unsigned gateway_connections(const struct gateway *g)
+{
+	unsigned n = 0;
+	for (size_t i = 0; i < g->front_n; i++)
+		n += g->front[i].server.count;
+	return n;
+}
 
 static void on_grace_over(struct timer *t)
 {
@@ -41,13 +48,19 @@ static void on_grace_over(struct timer *t)
 
 static void drain(struct gateway *g)
 {
+	if (g->draining)
+		return;
 	g->draining = true;
-	http_server_drain(&g->api.server);
-	http_server_drain(&g->metrics.server);
-	log_info("stopping: %u connections open, up to %llu s for what is under way", connections(g),
+	for (size_t i = 0; i < g->front_n; i++)
+		http_server_drain(&g->front[i].server);
+	log_info("stopping: %u connections open, up to %llu s for what is under way", gateway_connections(g),
 	         (unsigned long long)g->o->grace_s);
 	timer_arm(&g->loop, &g->grace, (int64_t)g->o->grace_s * 1000);
 }
+
+static void on_drain(struct timer *t) { drain(CONTAINER_OF(t, struct gateway, drain)); }
+
+void gateway_drain(struct gateway *g) { timer_arm(&g->loop, &g->drain, 0); }
 
 static void on_signal(struct watch *w, uint32_t events)
 {
@@ -75,27 +88,93 @@ static int signal_fd(struct err *err)
 	return fd < 0 ? fail(err, errno, "make a signalfd") : fd;
 }
 
-/* --- running --------------------------------------------------------------------------------------------------- */
+/* --- listening -------------------------------------------------------------------------------------------------- */
 
-static int start_front(struct front *f, struct listener *l, unsigned connections_max, unsigned per_address_max, struct err *err)
+static struct front *add_front(struct gateway *g, enum front_kind kind, struct err *err)
 {
+	if (g->front_n == GATEWAY_FRONTS_MAX) {
+		fail(err, 0, "%d listening sockets are enough", GATEWAY_FRONTS_MAX);
+		return NULL;
+	}
+	struct front *f = &g->front[g->front_n++];
+	f->g = g;
+	f->kind = kind;
+	f->listener.fd = -1;
+	return f;
+}
+
+static int open_front(struct gateway *g, enum front_kind kind, const char *address, struct err *err)
+{
+	if (kind == FRONT_OPERATOR && strncmp(address, "unix:", 5) != 0)
+		return fail(err, 0, "--operator %.80s: only unix:PATH tells who connects", address);
+	struct front *f = add_front(g, kind, err);
+	/* anybody may connect to the operator's; who does not belong there is told apart by credentials */
+	return f == NULL ? -EINVAL : listener_open(address, kind == FRONT_OPERATOR ? 0666 : 0660, &f->listener, err);
+}
+
+static int inherit_fronts(struct gateway *g, struct err *err)
+{
+	struct listen_fds fds;
+	int ret = listen_fds_take(&fds, err);
+	for (size_t i = 0; ret == 0 && i < fds.count; i++) {
+		const char *name = fds.entry[i].name;
+		enum front_kind kind = strcmp(name, "metrics") == 0 ? FRONT_METRICS : strcmp(name, "operator") == 0 ? FRONT_OPERATOR : FRONT_API;
+		struct front *f = add_front(g, kind, err);
+		ret = f == NULL ? -EINVAL : listener_inherit(fds.entry[i].fd, name, &f->listener, err);
+	}
+	return ret;
+}
+
+static int open_fronts(struct gateway *g, struct err *err)
+{
+	const struct gateway_options *o = g->o;
+	int ret = inherit_fronts(g, err);
+	if (ret == 0 && o->metrics != NULL)
+		ret = open_front(g, FRONT_METRICS, o->metrics, err);
+	if (ret == 0 && o->operator != NULL)
+		ret = open_front(g, FRONT_OPERATOR, o->operator, err);
+	for (size_t i = 0; ret == 0 && i < o->also_listen.n; i++)
+		ret = open_front(g, FRONT_API, o->also_listen.value[i], err);
+	if (ret == 0 && o->listen != NULL)
+		ret = open_front(g, FRONT_API, o->listen, err);
+	bool any = false;
+	for (size_t i = 0; i < g->front_n; i++)
+		any = any || g->front[i].kind == FRONT_API;
+	return ret == 0 && !any ? fail(err, 0, "nowhere to listen: give --listen, or a socket as LISTEN_FDS") : ret;
+}
+
+static int start_front(struct front *f, struct err *err)
+{
+	static const char *const what[] = { [FRONT_API] = "listening on", [FRONT_METRICS] = "metrics on", [FRONT_OPERATOR] = "operator on" };
 	const struct gateway_options *o = f->g->o;
+	bool api = f->kind == FRONT_API;
 	struct http_server *s = &f->server;
 	s->loop = &f->g->loop;
 	s->handler = &gateway_handler;
 	s->owner = f;
 	s->limits = (struct http_limits){
-		.connections_max = connections_max, .per_address_max = per_address_max, .input_bytes_max = GATEWAY_INPUT_MAX,
+		.connections_max = api ? (unsigned)o->connections_max : GATEWAY_OWN_CONNECTIONS_MAX,
+		.per_address_max = api ? (unsigned)o->connections_per_address_max : 0, .input_bytes_max = GATEWAY_INPUT_MAX,
 		.head_ms = (int64_t)o->header_s * 1000, .body_ms = (int64_t)o->body_s * 1000, .reply_ms = GATEWAY_REPLY_S * 1000,
 		.idle_ms = GATEWAY_IDLE_S * 1000, .linger_ms = GATEWAY_LINGER_S * 1000,
 	};
-	int ret = http_server_open(s, l->fd);
+	int ret = http_server_open(s, f->listener.fd);
 	if (ret < 0)
 		return fail(err, -ret, "watch the listening socket");
-	listener_say(l, f->metrics ? "metrics on" : "listening on");
-	fd_steal(&l->fd);
+	listener_say(&f->listener, what[f->kind]);
+	fd_steal(&f->listener.fd);
 	return 0;
 }
+
+static void close_fronts(struct gateway *g)
+{
+	for (size_t i = 0; i < g->front_n; i++) {
+		http_server_close(&g->front[i].server);
+		listener_close(&g->front[i].listener);
+	}
+}
+
+/* --- running --------------------------------------------------------------------------------------------------- */
 
 /* Requests that are still there at the end have their answer; a moment to send it. */
 static void flush_answers(struct gateway *g)
@@ -107,7 +186,7 @@ static void flush_answers(struct gateway *g)
 
 static int serve(struct gateway *g, struct err *err)
 {
-	while (!g->loop.stop && !(g->draining && connections(g) == 0)) {
+	while (!g->loop.stop && !(g->draining && gateway_connections(g) == 0)) {
 		int ret = loop_once(&g->loop, -1, err);
 		if (ret < 0)
 			return ret;
@@ -119,10 +198,8 @@ static int serve(struct gateway *g, struct err *err)
 int gateway_run(const struct gateway_options *o, struct err *err)
 {
 	static struct gateway g;
-	g = (struct gateway){ .o = o, .started_ms = clock_monotonic_ms(), .api.g = &g, .metrics = { .g = &g, .metrics = true },
-		.signals = { .fd = -1, .on_event = on_signal }, .grace.on_expiry = on_grace_over };
-	CLEANUP(listener_close) struct listener listener = { .fd = -1 };
-	CLEANUP(listener_close) struct listener metrics = { .fd = -1 };
+	g = (struct gateway){ .o = o, .started_ms = clock_monotonic_ms(), .signals = { .fd = -1, .on_event = on_signal },
+		.grace.on_expiry = on_grace_over, .drain.on_expiry = on_drain };
 	CLEANUP(close_fd) int signals = -1;
 	LIST_INIT(&g.requests);
 	log_init_access(&g);
@@ -137,10 +214,6 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret == 0)
 		ret = address_ranges_parse(&o->prove_rate_exempt, "prove-rate-exempt", &g.prove_rate_exempt, err);
 	if (ret == 0)
-		ret = listener_open(o->listen, &listener, err);
-	if (ret == 0 && o->metrics != NULL)
-		ret = listener_open(o->metrics, &metrics, err);
-	if (ret == 0)
 		ret = signals = signal_fd(err);
 	if (ret < 0)
 		return ret;
@@ -149,15 +222,12 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = loop_add(&g.loop, &g.signals, signals, EPOLLIN);
-	ret = ret < 0 ? fail(err, -ret, "watch for signals") : 0;
-	if (ret == 0 && o->metrics != NULL)
-		ret = start_front(&g.metrics, &metrics, GATEWAY_METRICS_CONNECTIONS_MAX, 0, err);
-	if (ret == 0)
-		ret = start_front(&g.api, &listener, (unsigned)o->connections_max, (unsigned)o->connections_per_address_max, err);
+	ret = ret < 0 ? fail(err, -ret, "watch for signals") : open_fronts(&g, err);
+	for (size_t i = 0; ret == 0 && i < g.front_n; i++)
+		ret = start_front(&g.front[i], err);
 	if (ret == 0)
 		ret = serve(&g, err);
-	http_server_close(&g.metrics.server);
-	http_server_close(&g.api.server);
+	close_fronts(&g);
 	jobs_close(&g);
 	attestation_close(&g);
 	log_flush(&g);

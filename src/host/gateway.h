@@ -12,7 +12,10 @@
 
 struct gateway_options {
 	const char *listen;              /* ADDR:PORT, ADDR in [] when IPv6; port 0: any; or unix:PATH */
+	struct option_list also_listen;  /* more of the same */
 	const char *metrics;             /* as listen, for GET /metrics alone; NULL: none */
+	const char *operator;            /* unix:PATH for root and operator_uid; NULL: none */
+	uint64_t operator_uid;
 	const char *enclave;             /* unix:PATH */
 	uint64_t body_max_mib;           /* text of one POST /prove */
 	uint64_t connections_max;
@@ -38,7 +41,8 @@ struct gateway_options {
 	.results_max = 64, .result_keep_s = 600, .leave_grace_s = 10, .prove_burst = 5, .header_s = 30, .body_s = 300, .prove_s = 600, \
 	.attestation_cache_ms = 2000, .grace_s = 10 }
 
-/* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. 0 after an
+/* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. Sockets that were
+ * inherited as LISTEN_FDS are served too: "metrics" and "operator" as their names say, others as listen is. 0 after an
  * orderly stop, -errno and a sentence otherwise. */
 int gateway_run(const struct gateway_options *o, struct err *err);
 

@@ -315,7 +315,7 @@ static struct job *find_equal(const struct gateway *g, const uint8_t sha256[32],
 {
 	struct job *j;
 	TAILQ_FOREACH(j, &g->jobs.all, link)
-		if (j->state != JOB_FAILED && memcmp(j->sha256, sha256, 32) == 0 && strcmp(j->version, version) == 0)
+		if (j->state != JOB_FAILED && !j->outdated && memcmp(j->sha256, sha256, 32) == 0 && strcmp(j->version, version) == 0)
 			return j;
 	return NULL;
 }
@@ -339,6 +339,7 @@ static struct job *begin(struct request *r, const uint8_t sha256[32])
 	memcpy(j->sha256, sha256, sizeof j->sha256);
 	memcpy(j->version, r->version, sizeof j->version);
 	memcpy(j->request_id, r->id, sizeof j->request_id);
+	j->from = r->from;
 	j->timer.on_expiry = on_timer;
 	LIST_INIT(&j->subscribers);
 	TAILQ_INSERT_TAIL(&g->jobs.all, j, link);
@@ -374,6 +375,25 @@ void job_unsubscribed(struct job *j)
 {
 	if (LIST_EMPTY(&j->subscribers))
 		deserted(j);
+}
+
+bool job_cancel(struct gateway *g, uint64_t order)
+{
+	const struct failure f = { .code = OUTCOME_CANCELLED, .text = "The operator cancelled this job" };
+	struct job *j;
+	TAILQ_FOREACH(j, &g->jobs.all, link)
+		if (j->order == order && j->state != JOB_DONE && j->state != JOB_FAILED) {
+			job_fail(j, &f);
+			return true;
+		}
+	return false;
+}
+
+void jobs_outdate(struct gateway *g)
+{
+	struct job *j;
+	TAILQ_FOREACH(j, &g->jobs.all, link)
+		j->outdated = j->outdated || j->version[0] == '\0';
 }
 
 /* --- the table -------------------------------------------------------------------------------------------------- */

@@ -16,9 +16,10 @@
 
 #include "base/loop.h"
 #include "format/frame.h"
+#include "host/body_spool.h"
+#include "host/client_address.h"
 #include "host/frame_client.h"
 #include "host/gateway_answer.h"
-#include "host/body_spool.h"
 
 #include <sys/queue.h>
 
@@ -69,6 +70,8 @@ struct job {
 	uint8_t sha256[32];                      /* of the ciphertext; with version, what makes jobs equal */
 	char version[FRAME_VERSION_MAX + 1];
 	char request_id[FRAME_ID_MAX + 1];       /* of the request that began it */
+	struct client_address from;              /* likewise */
+	bool outdated;                           /* not to be joined any more: the default version may be another */
 	struct share *share;                     /* NULL once it has ended */
 	struct body_spool spool;
 	uint64_t sent, order, position;          /* position: in the enclave's queue, as it says; 0: not known */
@@ -108,6 +111,10 @@ void job_forget(struct request *r);
 /* GET and DELETE /jobs/ID. wait_s: how long news may take. */
 void job_show(struct request *r, struct bytes id, uint64_t wait_s);
 void job_leave(struct request *r, struct bytes id);
+/* Ends the job of that number as cancelled, whoever waits for it. False: there is none under way. */
+bool job_cancel(struct gateway *g, uint64_t order);
+/* Another version may be the default now: nothing that names none is joined from here on. */
+void jobs_outdate(struct gateway *g);
 
 /* Between gateway_jobs.c and gateway_subscribe.c: */
 uint64_t job_position(const struct job *j);      /* 1: next; 0: does not wait any more */

@@ -1,5 +1,5 @@
-/* Listening sockets by their text. A unix socket is made with mode 0660, so who may connect is a matter of
- * its owner, group and directory; its file goes when the gateway does, unless somebody has put another one
+/* Listening sockets by their text. Who may connect to a unix socket is a matter of its mode,
+ * owner, group and directory; its file goes when the gateway does, unless somebody has put another one
  * in its place meanwhile. */
 #include "host/gateway_listen.h"
 
@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -71,7 +72,7 @@ static void remove_stale(const struct sockaddr_un *addr)
 		unlink(addr->sun_path);
 }
 
-static int listen_unix(const char *path, struct listener *l, struct err *err)
+static int listen_unix(const char *path, mode_t mode, struct listener *l, struct err *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	if (path[0] == '\0' || !bytes_to_cstr(bytes_str(path), addr.sun_path, sizeof addr.sun_path))
@@ -80,7 +81,7 @@ static int listen_unix(const char *path, struct listener *l, struct err *err)
 	if (fd < 0)
 		return fail(err, errno, "make a socket");
 	remove_stale(&addr);
-	mode_t mask = umask(0117);
+	mode_t mask = umask(~mode & 0777);
 	int bound = bind(fd, (struct sockaddr *)&addr, sizeof addr), why = errno;
 	umask(mask);
 	struct stat st;
@@ -95,12 +96,24 @@ static int listen_unix(const char *path, struct listener *l, struct err *err)
 
 /* --- either ------------------------------------------------------------------------------------------------ */
 
-int listener_open(const char *text, struct listener *l, struct err *err)
+int listener_open(const char *text, mode_t mode, struct listener *l, struct err *err)
 {
 	static const char prefix[] = "unix:";
 	if (strncmp(text, prefix, sizeof prefix - 1) == 0)
-		return listen_unix(text + sizeof prefix - 1, l, err);
+		return listen_unix(text + sizeof prefix - 1, mode, l, err);
 	return listen_inet(text, &l->fd, err);
+}
+
+int listener_inherit(int fd, const char *name, struct listener *l, struct err *err)
+{
+	int listens = 0, flags = fcntl(fd, F_GETFL);
+	socklen_t n = sizeof listens;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) != 0 || !listens)
+		return fail(err, 0, "the inherited descriptor \"%s\" is no listening socket", name);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+		return fail(err, errno, "the inherited socket \"%s\"", name);
+	l->fd = fd;
+	return 0;
 }
 
 void listener_close(struct listener *l)

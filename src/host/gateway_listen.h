@@ -14,8 +14,11 @@ struct listener {
 	dev_t device;
 };
 
-/* -errno or -1 and a sentence. A unix socket that nobody listens on any more is replaced. */
-int listener_open(const char *text, struct listener *l, struct err *err);
+/* -errno or -1 and a sentence. mode is of a unix socket, and one that nobody
+ * listens on any more is replaced. */
+int listener_open(const char *text, mode_t mode, struct listener *l, struct err *err);
+/* A socket that somebody else has made: it must listen. l takes it over. */
+int listener_inherit(int fd, const char *name, struct listener *l, struct err *err);
 /* Closes what it still has, and removes the unix socket's file when it is still the one made here. */
 void listener_close(struct listener *l);
 /* Logs where it is, after such words as "listening on". */

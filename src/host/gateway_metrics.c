@@ -10,7 +10,8 @@
 
 enum { OWN_TEXT_MAX = 64 << 10, ENCLAVE_TEXT_MAX = METRICS_LINES_MAX * (METRICS_LINE_MAX + 1) };
 
-static const char *const routes[ROUTE_COUNT] = { "other", "attestation", "prove", "encryption-public-key", "health", "metrics", "jobs" };
+static const char *const routes[ROUTE_COUNT] = { "other", "attestation", "prove", "encryption-public-key", "health", "metrics", "jobs",
+	"versions", "drain" };
 /* 0: no whole answer went out. */
 static const unsigned statuses[] = { 0, 200, 202, 204, 400, 403, 404, 405, 408, 409, 410, 413, 414, 422, 429, 431, 500, 502, 503, 504, 505 };
 _Static_assert(sizeof statuses / sizeof statuses[0] <= GATEWAY_STATUSES_MAX, "every status has a counter");
@@ -92,7 +93,7 @@ void metrics_answer(struct request *r, const struct frame_reply *p)
 	put_one(&w, "rate_limited_requests", true, g->rate_limited);
 	put_one(&w, "enclave_lines_dropped", true, g->counters.lines_dropped);
 	put_one(&w, "enclave_up", false, p != NULL);
-	put_one(&w, "connections", false, g->api.server.count);
+	put_one(&w, "connections", false, gateway_connections(g));
 	put_one(&w, "proves", false, g->uploads + g->jobs.unfinished);
 	put_one(&w, "jobs_waiting", false, g->jobs.waiting);
 	put_one(&w, "jobs_joined", true, g->jobs.joined);

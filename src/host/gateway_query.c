@@ -87,6 +87,21 @@ static void put_versions(struct writer *w, const struct frame_reply *p)
 	put_u8(w, ']');
 }
 
+void query_answer_versions(struct request *r, const struct frame_reply *p)
+{
+	struct writer w;
+	if (!start_text(r, &w, 256 + FRAME_VERSIONS_MAX * (2 * 6 * FRAME_VERSION_MAX + 160)))
+		return;
+	put_u8(&w, '{');
+	put_versions(&w, p);
+	if (p->default_version.n > 0) {
+		put_str(&w, ",\"default_version\":");
+		put_json_string(&w, p->default_version);
+	}
+	put_u8(&w, '}');
+	answer_with(r, &w);
+}
+
 /* p is NULL when the enclave gave no answer. Uptimes in whole seconds: nobody needs more from outside. */
 static void answer_health(struct request *r, const struct frame_reply *p)
 {
@@ -131,6 +146,7 @@ static const struct {
 	[QUERY_KEY] = { OP_PUBLIC_KEY, has_key, answer_key },
 	[QUERY_HEALTH] = { OP_HEALTH, always, answer_health },
 	[QUERY_METRICS] = { OP_METRICS, always, metrics_answer },
+	[QUERY_VERSIONS] = { OP_VERSIONS, always, query_answer_versions },
 };
 
 struct answer_text *query_attestation_text(const struct frame_client_result *result)

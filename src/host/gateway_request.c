@@ -124,12 +124,25 @@ static void on_request(struct http_conn *c, const struct http1_head *h, enum htt
 static size_t on_body(struct http_conn *c, struct bytes data)
 {
 	struct request *r = c->user;
-	size_t used = prove_feed(r, data);
+	size_t used = r->route == ROUTE_VERSIONS ? upload_feed(r, data) : prove_feed(r, data);
 	r->text_n += used;
 	return used;
 }
 
-static void on_body_end(struct http_conn *c) { prove_end(c->user); }
+static void on_body_end(struct http_conn *c)
+{
+	struct request *r = c->user;
+	if (r->route == ROUTE_VERSIONS)
+		upload_end(r);
+	else
+		prove_end(r);
+}
+
+static bool admit(struct http_server *s, int fd)
+{
+	const struct front *f = s->owner;
+	return f->kind != FRONT_OPERATOR || operator_admits(f->g, fd);
+}
 
 static void on_body_failed(struct http_conn *c, enum http1_result why)
 {
@@ -154,5 +167,5 @@ static void on_end(struct http_conn *c, bool gone)
 	free(r);
 }
 
-const struct http_handler gateway_handler = { .on_request = on_request, .on_body = on_body, .on_body_end = on_body_end,
+const struct http_handler gateway_handler = { .admit = admit, .on_request = on_request, .on_body = on_body, .on_body_end = on_body_end,
 	.on_body_failed = on_body_failed, .on_end = on_end };

@@ -82,6 +82,10 @@ static void read_field(struct request *r, const struct http1_field *f, struct he
 		else if (http1_equal(f->name, "Prefer"))
 			read_preferences(r, f->value);
 		break;
+	case 8:
+		if (http1_equal(f->name, "X-Sha256"))
+			r->sha256_given = hex_decode(f->value, r->sha256, sizeof r->sha256);
+		break;
 	case 12:
 		if (http1_equal(f->name, "X-Request-Id") && r->id[0] == '\0' && id_valid(f->value))
 			bytes_to_cstr(f->value, r->id, sizeof r->id);
@@ -262,18 +266,63 @@ static void delete_job(struct request *r, const char *query)
 	job_leave(r, job_id(r));
 }
 
+/* --- the operator's ---------------------------------------------------------------------------------------- */
+
+static const char versions_path[] = "/versions/";
+
+static void get_versions(struct request *r, const char *query)
+{
+	(void)query;
+	query_start(r, QUERY_VERSIONS);
+}
+
+static void post_version(struct request *r, const char *query)
+{
+	const char *name = split_target(r->target, &query) + sizeof versions_path - 1;
+	upload_start(r, bytes_of(name, strcspn(name, "?")));
+}
+
+static void get_jobs(struct request *r, const char *query)
+{
+	(void)query;
+	operator_jobs(r);
+}
+
+static void cancel_job(struct request *r, const char *query)
+{
+	(void)query;
+	operator_cancel(r, job_id(r));
+}
+
+static void post_drain(struct request *r, const char *query)
+{
+	(void)query;
+	gateway_drain(r->g);
+	answer_nothing(&r->answer);
+	request_answer(r);
+}
+
+enum { API = 1 << FRONT_API, METRICS = 1 << FRONT_METRICS, OPERATOR = 1 << FRONT_OPERATOR };
+
+/* A path that ends in '/' is followed by a name. */
 static const struct route {
+	unsigned fronts;
 	const char *path, *method, *allow;
 	void (*start)(struct request *r, const char *query);
-	enum request_route id;           /* ROUTE_METRICS: on the operator's listener, the others on the public one */
+	enum request_route id;
 } routes[] = {
-	{ "/attestation", "GET", "GET, HEAD, OPTIONS", get_attestation, ROUTE_ATTESTATION },
-	{ "/prove", "POST", "POST, OPTIONS", post_prove, ROUTE_PROVE },
-	{ "/encryption-public-key", "GET", "GET, HEAD, OPTIONS", get_key, ROUTE_KEY },
-	{ "/health", "GET", "GET, HEAD, OPTIONS", get_health, ROUTE_HEALTH },
-	{ "/metrics", "GET", "GET, HEAD, OPTIONS", get_metrics, ROUTE_METRICS },
-	{ jobs_path, "GET", "GET, HEAD, DELETE, OPTIONS", get_job, ROUTE_JOBS },
-	{ jobs_path, "DELETE", "GET, HEAD, DELETE, OPTIONS", delete_job, ROUTE_JOBS },
+	{ API, "/attestation", "GET", "GET, HEAD, OPTIONS", get_attestation, ROUTE_ATTESTATION },
+	{ API, "/prove", "POST", "POST, OPTIONS", post_prove, ROUTE_PROVE },
+	{ API, "/encryption-public-key", "GET", "GET, HEAD, OPTIONS", get_key, ROUTE_KEY },
+	{ API | OPERATOR, "/health", "GET", "GET, HEAD, OPTIONS", get_health, ROUTE_HEALTH },
+	{ METRICS | OPERATOR, "/metrics", "GET", "GET, HEAD, OPTIONS", get_metrics, ROUTE_METRICS },
+	{ API, jobs_path, "GET", "GET, HEAD, DELETE, OPTIONS", get_job, ROUTE_JOBS },
+	{ API, jobs_path, "DELETE", "GET, HEAD, DELETE, OPTIONS", delete_job, ROUTE_JOBS },
+	{ OPERATOR, "/jobs", "GET", "GET, HEAD, OPTIONS", get_jobs, ROUTE_JOBS },
+	{ OPERATOR, jobs_path, "DELETE", "DELETE, OPTIONS", cancel_job, ROUTE_JOBS },
+	{ OPERATOR, "/versions", "GET", "GET, HEAD, OPTIONS", get_versions, ROUTE_VERSIONS },
+	{ OPERATOR, versions_path, "POST", "POST, OPTIONS", post_version, ROUTE_VERSIONS },
+	{ OPERATOR, "/drain", "POST", "POST, OPTIONS", post_drain, ROUTE_DRAIN },
 };
 
 static const char *known_method(struct bytes method)
@@ -292,16 +341,15 @@ static bool method_fits(const struct route *route, const char *method)
 }
 
 /* The route for that path, with that method if there is one. */
-static const struct route *find_route(const char *path, const char *method, bool metrics)
+static const struct route *find_route(const char *path, const char *method, enum front_kind front)
 {
 	size_t n = strcspn(path, "?");
 	const struct route *found = NULL;
 	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
 		const struct route *x = &routes[i];
 		size_t m = strlen(x->path);
-		bool same = x->id == ROUTE_JOBS ? n > m : n == m;        /* what is behind /jobs/ is an id */
-		if ((x->id == ROUTE_METRICS) == metrics && same && memcmp(x->path, path, m) == 0 &&
-		    (found == NULL || method_fits(x, method)))
+		bool same = x->path[m - 1] == '/' ? n > m : n == m;
+		if ((x->fronts & 1u << front) != 0 && same && memcmp(x->path, path, m) == 0 && (found == NULL || method_fits(x, method)))
 			found = x;
 	}
 	return found;
@@ -326,7 +374,7 @@ void request_begin(struct request *r, const struct http1_head *h, enum http1_res
 		return;
 	}
 	const char *path = split_target(r->target, &query);
-	const struct route *route = find_route(path, r->method, r->front->metrics);
+	const struct route *route = find_route(path, r->method, r->front->kind);
 	if (route == NULL) {
 		request_fail(r, 404, OUTCOME_BAD_REQUEST, "Not found");
 		return;

@@ -6,6 +6,7 @@
  *     gateway_route.c    from a request's head to what is to be done
  *     gateway_query.c    the questions: attestation, key, health
  *     gateway_attestation.c  the attestation that many may share
+ *     gateway_operator.c  the operator's socket
  *     gateway_metrics.c  counters and their page
  *     gateway_prove.c    POST /prove: a ciphertext comes in
  *     gateway_jobs.c     the table of jobs, whose turn it is, their exchanges with the enclave
@@ -40,16 +41,21 @@ enum {
 	GATEWAY_QUERY_MS = 10 * 1000     /* for one question; and at most as long again in line */
 };
 
+/* API: the public routes. METRICS: /metrics alone. OPERATOR: what only root and the configured user may do. */
+enum front_kind { FRONT_API, FRONT_METRICS, FRONT_OPERATOR };
+
 /* One listening socket and those who connect there. */
 struct front {
 	struct gateway *g;
-	bool metrics;                    /* the operator's: /metrics and nothing else */
+	enum front_kind kind;
 	struct http_server server;
+	struct listener listener;
 };
 
 enum request_state { REQ_NEW, REQ_READING, REQ_WAITING, REQ_ANSWERED };
-enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH, QUERY_METRICS };
-enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_JOBS, ROUTE_COUNT };
+enum query_kind { QUERY_NONE, QUERY_ATTESTATION, QUERY_KEY, QUERY_HEALTH, QUERY_METRICS, QUERY_VERSIONS };
+enum request_route { ROUTE_OTHER, ROUTE_ATTESTATION, ROUTE_PROVE, ROUTE_KEY, ROUTE_HEALTH, ROUTE_METRICS, ROUTE_JOBS,
+	ROUTE_VERSIONS, ROUTE_DRAIN, ROUTE_COUNT };
 
 struct request {
 	struct gateway *g;
@@ -78,6 +84,8 @@ struct request {
 	size_t nonce_n;
 	TAILQ_ENTRY(request) query_link;
 
+	uint8_t sha256[32];              /* X-Sha256 */
+	bool sha256_given;
 	bool uploading;                  /* counted in gateway.uploads */
 	struct prove_body body;
 	struct body_spool spool;
@@ -89,7 +97,8 @@ struct request {
 	struct answer answer;
 };
 
-enum { GATEWAY_STATUSES_MAX = 24, GATEWAY_BUCKETS = 6, GATEWAY_METRICS_CONNECTIONS_MAX = 16 };
+enum { GATEWAY_STATUSES_MAX = 24, GATEWAY_BUCKETS = 6, GATEWAY_OWN_CONNECTIONS_MAX = 16,        /* of metrics and operator */
+	GATEWAY_FRONTS_MAX = 12 };
 struct gateway_counters {
 	uint64_t requests[ROUTE_COUNT][GATEWAY_STATUSES_MAX];
 	uint64_t duration_ms[ROUTE_COUNT], within[ROUTE_COUNT][GATEWAY_BUCKETS];
@@ -111,9 +120,10 @@ struct gateway {
 	struct address_ranges trusted_proxies, prove_rate_exempt;
 	struct rate_limit prove_rate;
 	uint64_t rate_limited;           /* requests refused for it */
-	struct front api, metrics;
+	struct front front[GATEWAY_FRONTS_MAX];
+	size_t front_n;
 	struct watch signals;
-	struct timer grace;
+	struct timer grace, drain;
 	LIST_HEAD(, request) requests;
 	struct { uint8_t text[4096]; size_t n; struct timer timer; } log;
 	unsigned uploads, queries;
@@ -149,6 +159,8 @@ void random_bytes(void *p, size_t n);
 void query_start(struct request *r, enum query_kind kind);
 /* Forgets r's question, if it has one, and lets the next in line go. */
 void query_forget(struct request *r);
+/* Answers r with the versions that p lists. */
+void query_answer_versions(struct request *r, const struct frame_reply *p);
 
 /* The body that an attestation reply makes, with a reference for the caller; NULL: the reply is none. */
 struct answer_text *query_attestation_text(const struct frame_client_result *result);
@@ -173,6 +185,21 @@ void prove_end(struct request *r);
 void prove_forget(struct request *r);
 /* The upload is over; its ciphertext stays. */
 void prove_forget_upload(struct request *r);
+
+/* --- gateway_operator.c -------------------------------------------------------------------------- */
+/* Whoever is at the other end of fd may be the operator. */
+bool operator_admits(const struct gateway *g, int fd);
+void upload_start(struct request *r, struct bytes version);
+/* Returns how much it took. */
+size_t upload_feed(struct request *r, struct bytes data);
+void upload_end(struct request *r);
+void operator_jobs(struct request *r);
+void operator_cancel(struct request *r, struct bytes number);
+
+/* --- gateway.c ----------------------------------------------------------------------------------- */
+/* As SIGTERM does, from the next turn of the loop on. */
+void gateway_drain(struct gateway *g);
+unsigned gateway_connections(const struct gateway *g);
 
 /* --- gateway_metrics.c --------------------------------------------------------------------------- */
 /* r is over. */

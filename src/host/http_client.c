@@ -133,6 +133,8 @@ static bool set_options(CURL *c, struct transfer *t, const char *url, struct cur
 			curl_easy_setopt(c, CURLOPT_READFUNCTION, on_pull) == CURLE_OK &&
 			curl_easy_setopt(c, CURLOPT_READDATA, t) == CURLE_OK &&
 			curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 128L << 10) == CURLE_OK;
+	if (ok && q->method != NULL)
+		ok = curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method) == CURLE_OK;
 	if (ok && q->progress != NULL)
 		ok = curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
 			curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
@@ -162,7 +164,10 @@ static int explain(CURL *c, CURLcode code, struct transfer *t, const char *url, 
 		return fail(err, EMSGSIZE, "the answer of %.150s is larger than it may be", url);
 	long os_error = 0;
 	curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &os_error);
-	fail(err, 0, "%.150s: %s", url, shown);
+	if (t->q->base->unix_socket[0] != '\0' && code == CURLE_COULDNT_CONNECT)
+		fail(err, os_error > 0 ? (int)os_error : 0, "connect to %s", t->q->base->unix_socket);
+	else
+		fail(err, 0, "%.150s: %s", url, shown);
 	return code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : code == CURLE_COULDNT_CONNECT ? -ECONNREFUSED :
 		os_error > 0 ? -(int)os_error : -EIO;
 }

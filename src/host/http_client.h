@@ -21,6 +21,7 @@ int http_base_parse(const char *text, struct http_base *ret, struct err *err);
 struct http_request {
 	const struct http_base *base;
 	const char *path;                        /* begins with '/' */
+	const char *method;                      /* NULL: GET, or POST with pull */
 	const char *headers[HTTP_HEADERS_MAX];   /* "Name: value"; the first NULL ends them */
 	size_t answer_max;                       /* bytes of the answer's body; more is an error */
 	long connect_ms, total_ms;

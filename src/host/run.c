@@ -14,6 +14,7 @@
 #include "host/admin.h"
 #include "host/child.h"
 #include "host/collector.h"
+#include "host/gateway_listen.h"
 #include "host/health.h"
 #include "host/heartbeat.h"
 #include "host/history.h"
@@ -422,14 +423,26 @@ static int open_admin(struct run *r, struct err *err)
 	return admin_open(&r->admin, &r->loop, r->admin_path, err);
 }
 
+static void listener_drop(struct listener *l) { close_fd(&l->fd); }      /* the file goes with its directory */
+
+/* It does not get to the instance's directory by itself, so it is given its operator socket. */
 static int start_gateway(struct run *r, struct err *err)
 {
+	CLEANUP(listener_drop) struct listener operator = { .fd = -1 };
+	char address[RUN_DIR_MAX + 32];
+	snprintf(address, sizeof address, "unix:%s/operator.sock", r->dir.path);
+	if (r->o->listen == NULL)
+		return 0;
+	int ret = listener_open(address, 0666, &operator, err);
+	if (ret < 0)
+		return ret;
 	const char *argv[] = { r->o->self, "gateway", "--listen", r->o->listen, "--enclave", r->address, NULL };
 	struct child_spec spec = {
-		.name = "gateway", .argv = argv, .uid = geteuid() == 0 ? UID_GATEWAY : 0, .death_signal = SIGKILL,
+		.name = "gateway", .argv = argv, .fds = { { "operator", operator.fd } }, .keep_stdout = true,
+		.uid = geteuid() == 0 ? UID_GATEWAY : 0, .death_signal = SIGKILL,
 	};
 	r->gateway.on_exit = on_gateway_exit;
-	return r->o->listen == NULL ? 0 : child_start(&r->gateway, &r->loop, &spec, err);
+	return child_start(&r->gateway, &r->loop, &spec, err);
 }
 
 /* Everything up to a booting enclave. */

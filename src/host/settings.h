@@ -40,6 +40,7 @@ enum setting_type {
 	SETTING_SERVICE,                 /* unix:PATH */
 	SETTING_NUMBER,                  /* uint64_t, min to max */
 	SETTING_SWITCH,                  /* bool */
+	SETTING_ADDRESSES,               /* list of them */
 	SETTING_RANGES,                  /* list of ADDR, ADDR/BITS and "unix" */
 	SETTING_PCRS                     /* list of N=HEX */
 };

@@ -24,6 +24,11 @@ static const struct setting table[] = {
 
 	{ "gateway.listen", OF(SETTING_ADDRESS, GATEWAY(listen)), "listen", "no gateway",
 	  "where clients connect: ADDR:PORT, \"[ADDR]:PORT\" (with the quotes) or unix:PATH" },
+	{ "gateway.also_listen", OF(SETTING_ADDRESSES, GATEWAY(also_listen)), "also-listen", "nowhere else", "more addresses of the same kind" },
+	{ "gateway.operator", OF(SETTING_SERVICE, GATEWAY(operator)), "operator", "nowhere",
+	  "the operator's socket, for uploads and administration" },
+	{ "gateway.operator_uid", NUMBER(UNIT_NONE, GATEWAY(operator_uid), 0, UINT32_MAX - 1), "operator-uid", "0: only root",
+	  "a user who may use it, beside root" },
 	{ "gateway.enclave", OF(SETTING_SERVICE, GATEWAY(enclave)), "enclave", "unix:/run/tee-rex/NAME/service.sock",
 	  "the enclave's service, when it is not this instance's" },
 	{ "gateway.metrics", OF(SETTING_ADDRESS, GATEWAY(metrics)), "metrics", "nowhere", "where GET /metrics is served, and nothing else" },

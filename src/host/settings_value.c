@@ -181,6 +181,9 @@ static int read_item(const struct setting *row, const struct yaml_entry *e, stru
 	static struct address_ranges unused;
 	if (row->type == SETTING_PCRS && !pcr_valid(e->value))
 		return refuse(err, e->value, "N=HEX is wanted, a register of 0 to 15 and its 96 hex digits");
+	const char *address;
+	if (row->type == SETTING_ADDRESSES)
+		return read_address(e, false, &address, err);
 	if (row->type == SETTING_RANGES && address_ranges_parse(&one, "", &unused, NULL) < 0)
 		return refuse(err, e->value, "an address, a range as 10.0.0.0/8, or unix is wanted");
 	return 0;
@@ -218,7 +221,7 @@ static bool is_null(const struct yaml_entry *e)
 int setting_read(const struct setting *row, const struct yaml_entry *e, size_t n, struct settings *s, struct err *err)
 {
 	void *at = (char *)s + row->offset;
-	bool list = row->type == SETTING_RANGES || row->type == SETTING_PCRS;
+	bool list = row->type == SETTING_RANGES || row->type == SETTING_PCRS || row->type == SETTING_ADDRESSES;
 	if (is_null(e))
 		return fail(err, 0, "there is no value; without the line the default holds");
 	if (!list && e->kind != YAML_SCALAR)
@@ -231,6 +234,7 @@ int setting_read(const struct setting *row, const struct yaml_entry *e, size_t n
 	case SETTING_SERVICE: return read_address(e, true, at, err);
 	case SETTING_NUMBER: return read_number(row, e, at, err);
 	case SETTING_SWITCH: return read_switch(e, at, err);
+	case SETTING_ADDRESSES:
 	case SETTING_RANGES:
 	case SETTING_PCRS: return read_list(row, e, n, at, err);
 	}

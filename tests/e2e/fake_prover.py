@@ -159,6 +159,13 @@ class FakeProver:
     def do_health(self, x):
         x.reply(versions=VERSIONS, default_version="5.0.0", uptime_ms=12345, jobs_running=1)
 
+    def do_versions(self, x):
+        x.reply(versions=VERSIONS, default_version="5.0.0")
+
+    def do_upload(self, x):
+        x.read_data()
+        x.reply(versions=VERSIONS)
+
     def do_metrics(self, x):
         x.reply(metrics="# TYPE teerex_prover_jobs_running gauge\nteerex_prover_jobs_running 1\n# EOF\n")
 

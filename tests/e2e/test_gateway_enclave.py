@@ -194,3 +194,22 @@ def test_metrics_pass_what_the_prover_writes(build, enclave, clean, short_dir, f
                      r"teerex_prover_versions \d+", r"teerex_prover_uptime_seconds \d+"]:
             assert len(re.findall(f"^{line}$", page, re.M)) == 1, (line, page)
         assert g.stop() == 0
+
+
+def test_under_run(tmp_path, free_port):
+    """`tee-rex run --gateway`: the access log is on its standard output, and the operator's socket beside the others."""
+    with Enclave(tmp_path, CONFIG.format(evil=sha256(EVIL)), ["--gateway", f"127.0.0.1:{free_port}"]) as e:
+        operator = os.path.join(os.path.dirname(e.socket), "operator.sock")
+        done = subprocess.run([TEE_REX, "upload", "1.0", EVIL, "--operator", operator], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and sha256(EVIL) in done.stdout, done.stderr
+        done = subprocess.run([TEE_REX, "operator", "versions", "--socket", operator], capture_output=True, text=True, timeout=60)
+        assert json.loads(done.stdout)["available_versions"] == ["1.0"]
+        c = http.client.HTTPConnection("127.0.0.1", free_port, timeout=30)
+        c.request("GET", "/health", headers={"X-Request-Id": "from-outside"})
+        assert c.getresponse().status == 200
+        lines = [json.loads(e.process.stdout.readline()) for _ in range(3)]
+        assert [(line["client"], line["path"], line["status"]) for line in lines] == [
+            ("unix", "/versions/1.0", 200), ("unix", "/versions", 200), ("127.0.0.1", "/health", 200)]
+        assert lines[2]["id"] == "from-outside"
+        assert e.stop() == 0
+        assert not os.path.exists(operator)
