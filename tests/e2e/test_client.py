@@ -213,6 +213,18 @@ def test_version_option(client, host):
     assert f"bb-sha256={old['sha256']}" in host.file_name and host.requests[-1][2]["X-Aztec-Version"] == "4.1.2"
 
 
+def test_a_stated_peak_is_in_the_encrypted_name(client, host):
+    assert client.prove("--peak", "300").returncode == 0
+    assert host.file_name == f"bb-sha256={BB} peak-mib=300"
+    client.output.unlink()
+    assert client.prove().returncode == 0
+    assert host.file_name == f"bb-sha256={BB}"
+    client.output.unlink()
+    host.reset()
+    done = client.prove("--peak", "1048577")
+    assert done.returncode == 2 and "--peak wants MiB between 1 and 1048576" in done.stderr and not host.requests
+
+
 def test_a_long_list_is_fetched_and_must_hash_to_the_attested_digest(client, host):
     versions = [{"version": f"5.0.{i}", "sha256": hashlib.sha256(b"%d" % i).hexdigest()} for i in range(12)]
     host.user_data = {"versions": versions[:2], "digest": list_digest(versions)}

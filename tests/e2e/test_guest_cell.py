@@ -4,11 +4,13 @@ left. One guest for all of it, whose init (tests/tools/guest_cell.c) does what a
 import os
 import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
 
 import guest
+import vm
 from conftest import BUILD
 from launcher_peer import EVIL_CONFIG
 from test_cell import EVIL_CELL, NEEDS, ROWS, UNSAFE
@@ -100,17 +102,24 @@ def answers(tmp_path_factory):
         s.start("tee-rex-launcher-UNSAFE", off)
         for attack, want in tries:
             s.add(f"run {attack}", want)
+    console = boot({**files(s), **libraries(BUILD / "tee-rex-launcher")}, tmp_path_factory.mktemp("guest"), 900)
+    return answered(s, console)
+
+
+def files(script):
     configs = {name: EVIL_CONFIG.format(top="", recipe="ro = /ro", policy=policy).replace("crs = none", "crs = /crs").encode()
                for name, policy in (("tee-rex-launcher", "require"), ("tee-rex-launcher-UNSAFE", "degrade"))}
-    files = {"/init": BUILD / "tests/guest_cell", "/bin/tee-rex-launcher": BUILD / "tee-rex-launcher", "/bin/tee-rex-launcher-UNSAFE": UNSAFE,
-             "/bin/evil_cell": EVIL_CELL, "/bin/evil_prover": BUILD / "tests/tools/evil_prover", "/script": s.text(),
-             "/other/secret": b"secret", **{f"/config-{name}": text for name, text in configs.items()}}
-    console = boot({**files, **libraries(BUILD / "tee-rex-launcher")}, tmp_path_factory.mktemp("guest"), 900)
+    return {"/init": BUILD / "tests/guest_cell", "/bin/tee-rex-launcher": BUILD / "tee-rex-launcher", "/bin/tee-rex-launcher-UNSAFE": UNSAFE,
+            "/bin/evil_cell": EVIL_CELL, "/bin/evil_prover": BUILD / "tests/tools/evil_prover", "/script": script.text(),
+            "/other/secret": b"secret", **{f"/config-{name}": text for name, text in configs.items()}}
+
+
+def answered(script, console):
+    """(line, what it must say, what it said) of a whole script."""
     assert "GUEST END" in console, console[-4000:]
     said = re.findall(r"^> (.*)\n((?:= .*\n)?)", console.split("GUEST BEGIN\n")[1], re.M)
-    assert [line for line, _ in said] == [line for line, _ in s.lines], console[-4000:]
-    (BUILD / "guest_cell.log").write_text(console)
-    return [(line, want, answer[2:].strip()) for (line, want), (_, answer) in zip(s.lines, said)]
+    assert [line for line, _ in said] == [line for line, _ in script.lines], console[-4000:]
+    return [(line, want, answer[2:].strip()) for (line, want), (_, answer) in zip(script.lines, said)]
 
 
 def libraries(program):
@@ -119,8 +128,8 @@ def libraries(program):
     return {path: path for line in text.splitlines() for path in line.split() if path.startswith("/")}
 
 
-def boot(files, directory, seconds):
-    """The console's text of a guest with these files (path in the guest -> bytes, or a path here)."""
+def initrd(files):
+    """An archive of these files (path in the guest -> bytes, or a path here)."""
     entries = {}
     for name, source in files.items():
         parents = [str(p) for p in pathlib.PurePosixPath(name.strip("/")).parents if str(p) != "."]
@@ -128,7 +137,12 @@ def boot(files, directory, seconds):
         data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
         entries[name.strip("/")] = (guest.PROGRAM if data[:4] == b"\x7fELF" else guest.PLAIN, data)
     entries |= {"dev": (guest.DIRECTORY, b""), "dev/console": (0o020600, b"")}
-    (directory / "initrd").write_bytes(guest.cpio(entries))
+    return guest.cpio(entries)
+
+
+def boot(files, directory, seconds):
+    """The console's text of a guest."""
+    (directory / "initrd").write_bytes(initrd(files))
     argv = guest.arguments(directory / "initrd", memory_mib=512, cpus=2, extra=("-serial", "stdio"))
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False)
     return done.stdout.decode(errors="replace").replace("\r", "")
@@ -200,3 +214,47 @@ def test_the_payload_is_paid_by_whoever_writes_it(answers):
 def test_nothing_is_left(answers):
     before, *after = [a for l, _, a in answers if l == "left"]
     assert "processes 0 groups 0" in before and after == [before] * 2
+
+
+# --- in the simulator ------------------------------------------------------------------------------------------------------
+# the same, with what an enclave has: a vsock device, whose other end listens, and a security module
+
+NSM = "open-write /dev/nsm"
+
+
+def console_of(vm):
+    """What the guest's console says until it ends, with the host listening on port 9777."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as s:
+        listener.bind(str(vm.run_dir / "vsock_9777"))
+        os.chmod(vm.run_dir / "vsock_9777", 0o666)              # the device is a user of its own
+        listener.listen(8)
+        s.settimeout(300)
+        s.connect(str(vm.run_dir / "admin.sock"))
+        s.sendall(b'{"verb":"console","follow":true}\n')
+        text = b""
+        while b"GUEST END" not in text and (piece := s.recv(65536)):
+            text += piece
+        return text.decode(errors="replace").replace("\r", "").split("\n", 1)[1]
+
+
+def test_in_the_simulator_too(tmp_path):
+    if os.uname().machine != "x86_64" or not vm.have_qemu():
+        pytest.skip("needs QEMU 10 or later and x86_64: as root, scripts/backports install qemu-system-x86")
+    s = Script()
+    s.start("tee-rex-launcher")
+    for attack, errno, _ in [*VSOCK, ("vsock 3 9777", "EPERM", {}), (NSM, "ENOENT", {})]:
+        s.add(f"run {attack}", errno)
+    s.start("tee-rex-launcher-UNSAFE", {"seccomp", "devices", "landlock", "uid"})
+    for attack in ("vsock 3 9777", NSM):
+        s.add(f"run {attack}", "ok")
+    for attack in ("vsock 1 9777", "vsock 3 9778"):         # nobody there
+        s.add(f"run {attack}", None)
+    (tmp_path / "boot.cpio").write_bytes(initrd({**files(s), **libraries(BUILD / "tee-rex-launcher")}))
+    (tmp_path / "cmdline").write_text(vm.CMDLINE + " rootfstype=ramfs")
+    image = tmp_path / "app.eif"
+    subprocess.run([vm.TEE_REX, "eif", "--kernel", vm.kernel() / "bzImage", "--cmdline", tmp_path / "cmdline", "--ramdisk", tmp_path / "boot.cpio",
+                    "-o", image], check=True, capture_output=True)
+    with vm.Vm(tmp_path, image, ["--debug"], memory=256, ready="started") as machine:
+        said = answered(s, console_of(machine))
+    assert not (bad := list(wrong(said))), bad
+    assert [a.split()[-1] for l, w, a in said if w is None and l.startswith("run")].count("ok") == 0
