@@ -3,6 +3,7 @@
 # make clang      the whole tree with clang's warnings
 # make fuzz       libFuzzer binaries in build/fuzz (clang)
 # make image      build/image/prover.eif, the prover's enclave image: CRS=DIR [BB="FILE VERSION"] [CONFIG=FILE] [EPOCH=N]
+# make deb        Debian packages in build/deb
 # make install    DESTDIR, PREFIX as usual
 #
 # Sources are found by wildcard: one archive per layer (src/<layer>), so a program gets exactly the
@@ -15,6 +16,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+UNITS = $(PREFIX)/lib/systemd/system
 BUILD := build
 CC := gcc
 CLANG ?= clang
@@ -187,7 +189,21 @@ install: all docs
 	install -m 644 src/attest/teerex_attest.h $(DESTDIR)$(PREFIX)/include/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' packaging/teerex-attest.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/teerex-attest.pc
+	install -d $(DESTDIR)$(UNITS) $(DESTDIR)$(PREFIX)/lib/systemd/system-generators $(DESTDIR)$(PREFIX)/lib/sysusers.d \
+		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DESTDIR)$(PREFIX)/share/doc/tee-rex
+	for u in packaging/tee-rex-reserve.service packaging/systemd/*@.*; do \
+		sed -e 's|@PREFIX@|$(PREFIX)|' $$u > $(DESTDIR)$(UNITS)/$${u##*/}; chmod 644 $(DESTDIR)$(UNITS)/$${u##*/}; done
+	sed -e 's|@PREFIX@|$(PREFIX)|' packaging/systemd/tee-rex-generator > $(DESTDIR)$(PREFIX)/lib/systemd/system-generators/tee-rex-generator
+	chmod 755 $(DESTDIR)$(PREFIX)/lib/systemd/system-generators/tee-rex-generator
+	install -m 644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/tee-rex.conf
+	install -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/tee-rex.conf
+	install -m 644 packaging/systemd/simulation.conf $(wildcard docs/*.md) README.md $(DESTDIR)$(PREFIX)/share/doc/tee-rex/
+	$(BUILD)/tee-rex config example > $(DESTDIR)$(PREFIX)/share/doc/tee-rex/example.yaml
 	cd $(BUILD)/share && find man bash-completion zsh fish -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/{} \;
+
+# Debian packages in build/deb.
+deb:
+	scripts/make-deb $(BUILD)/deb
 
 clean:
 	rm -rf $(BUILD)

@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/config_sockets.h"
 #include "cli/json_out.h"
 #include "host/settings.h"
 
@@ -286,12 +287,13 @@ static int keys(bool json)
 
 /* --- the actions ------------------------------------------------------------------------------------------------------ */
 
-enum action { CHECK, SHOW, EXAMPLE, KEYS, ACTION_COUNT };
+enum action { CHECK, SHOW, EXAMPLE, KEYS, SOCKETS, ACTION_COUNT };
 static const struct { const char *name, *synopsis, *about; size_t least, most; } actions[ACTION_COUNT] = {
 	[CHECK] = { "check", "[NAME|FILE]... [OPTIONS]", "Checks configurations; without an argument, those of all instances in /etc/tee-rex.", 0, FILES_MAX },
 	[SHOW] = { "show", "NAME|FILE [OPTIONS]", "Prints what holds, line by line: from the file or by default.", 1, 1 },
 	[EXAMPLE] = { "example", "", "Prints a configuration to start from, with every key.", 0, 0 },
 	[KEYS] = { "keys", "[OPTIONS]", "Prints every key, what it takes and what holds without it.", 0, 0 },
+	[SOCKETS] = { "sockets", "DIR", "Writes the addresses of the gateways' sockets into DIR, for the service manager.", 1, 1 },
 };
 
 static int act(enum action action, int argc, char **argv)
@@ -308,7 +310,7 @@ static int act(enum action action, int argc, char **argv)
 		return 0;
 	}
 	if (r == OPTIONS_OK && n < actions[action].least) {
-		fail(&err, 0, "one argument is wanted: the NAME of an instance, or a FILE");
+		fail(&err, 0, action == SOCKETS ? "one argument is wanted: a directory" : "one argument is wanted: the NAME of an instance, or a FILE");
 		r = OPTIONS_USAGE;
 	}
 	if (r == OPTIONS_USAGE) {
@@ -320,6 +322,11 @@ static int act(enum action action, int argc, char **argv)
 	case SHOW: return show(words[0], a.json);
 	case EXAMPLE: example(); return 0;
 	case KEYS: return keys(a.json);
+	case SOCKETS:
+		if (config_sockets(SETTINGS_DIR, words[0], &err) == 0)
+			return 0;
+		fprintf(stderr, "tee-rex config sockets: %s\n", err.text);
+		return 1;
 	case ACTION_COUNT: break;
 	}
 	return 2;

@@ -24,7 +24,7 @@
 struct run_args {
 	struct settings_args from;
 	const char *gateway, *name, *ready, *role, *instance, *accel;
-	bool measure, console_stuck, push_back;
+	bool backoff, measure, console_stuck, push_back;
 };
 #define ENCLAVE(member) offsetof(struct run_args, from.s.enclave.member)
 
@@ -47,6 +47,7 @@ static const struct option_spec options[] = {
 	{ 0, "accel", OPT_STRING, offsetof(struct run_args, accel), "HOW", "auto (default), kvm or tcg (qemu)" },
 	{ 0, "console-stuck", OPT_FLAG, offsetof(struct run_args, console_stuck), NULL, "a console that nobody reads, for tests (qemu)" },
 	{ 0, "push-back", OPT_FLAG, offsetof(struct run_args, push_back), NULL, "a parent that can stop receiving, for tests (qemu)" },
+	{ 0, "backoff", OPT_FLAG, offsetof(struct run_args, backoff), NULL, "wait before a start that follows short lives: 1 s, doubled, up to 60" },
 	{ 0, "measure", OPT_FLAG, offsetof(struct run_args, measure), NULL, "print the PCRs that a run would have, and end" },
 	OPTIONS_HELP,
 	OPTIONS_END
@@ -247,7 +248,7 @@ static int run(const struct run_args *a, struct err *err)
 	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX];
 	const struct settings_enclave *e = &a->from.s.enclave;
 	const char *configured = a->from.name[0] != '\0' ? a->from.name : "default";
-	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : configured, .listen = a->gateway };
+	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : configured, .listen = a->gateway, .backoff = a->backoff };
 	static const char *const whens[] = {
 		[RUN_READY_SERVICE] = "service", [RUN_READY_HEARTBEAT] = "heartbeat", [RUN_READY_STARTED] = "started", NULL
 	};

@@ -70,6 +70,7 @@ int history_load(const char *name, struct history *ret, struct err *err)
 	}
 	ret->starts = (uint64_t)number(j, "starts");
 	ret->restarts = (uint64_t)number(j, "restarts");
+	ret->quick = (uint64_t)number(j, "quick");
 	ret->started_ms = number(j, "started_ms");
 	ret->ended_ms = number(j, "ended_ms");
 	ret->death_ms = number(j, "death_ms");
@@ -90,7 +91,8 @@ static int save(const char *name, const struct history *h, struct err *err)
 		return bad;
 	snprintf(path, sizeof path, "%s/%s.json", dir, name);
 	snprintf(new, sizeof new, "%s/.%s.new", dir, name);
-	json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "starts", (json_int_t)h->starts, "restarts", (json_int_t)h->restarts,
+	json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "starts", (json_int_t)h->starts, "restarts", (json_int_t)h->restarts,
+	                      "quick", (json_int_t)h->quick,
 	                      "started_ms", (json_int_t)h->started_ms, "ended_ms", (json_int_t)h->ended_ms, "running", h->running,
 	                      "death_ms", (json_int_t)h->death_ms, "death", h->death);
 	char *text = j != NULL ? json_dumps(j, JSON_ENSURE_ASCII) : NULL;
@@ -112,17 +114,36 @@ static void remember(struct history *h, const char *cause)
 			*c = '?';
 }
 
+static bool died(const struct history *h) { return h->running || (h->death_ms != 0 && h->death_ms == h->ended_ms); }
+
+/* Including the life that ended last; when nobody wrote its end, it counts by its beginning. */
+static uint64_t quick_lives(const struct history *h, int64_t now)
+{
+	int64_t end = h->running ? now : h->ended_ms;
+	bool quick = died(h) && end >= h->started_ms && end - h->started_ms < HISTORY_QUICK_MS;
+	return quick ? h->quick + 1 : 0;
+}
+
+int64_t history_delay_ms(const struct history *h)
+{
+	uint64_t n = h->starts == 0 ? 0 : quick_lives(h, wall_ms());
+	int64_t delay = n == 0 ? 0 : n > 6 ? HISTORY_DELAY_MAX_MS : INT64_C(1000) << (n - 1);
+	return delay < HISTORY_DELAY_MAX_MS ? delay : HISTORY_DELAY_MAX_MS;
+}
+
 int history_begin(const char *name, struct err *err)
 {
 	struct history h;
 	int64_t now = wall_ms();
 	if (history_load(name, &h, err) < 0)
 		h = (struct history){ 0 };
+	h.quick = h.starts == 0 ? 0 : quick_lives(&h, now);
+	bool again = h.starts > 0 && died(&h);
 	if (h.running) {
 		remember(&h, "tee-rex run was killed, or the host went down: no end was written");
 		h.death_ms = 0;
 	}
-	h.restarts = h.running || (h.starts > 0 && h.death_ms != 0 && h.death_ms == h.ended_ms) ? h.restarts + 1 : 0;
+	h.restarts = again ? h.restarts + 1 : 0;
 	h.starts++;
 	h.started_ms = now;
 	h.ended_ms = 0;

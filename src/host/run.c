@@ -487,6 +487,23 @@ static int prepare(struct run *r, struct err *err)
 	return ret;
 }
 
+/* Nothing runs yet and no signal is blocked: one ends this. */
+static void back_off(struct run *r)
+{
+	struct history h;
+	struct err ignored;
+	char word[64];
+	int64_t ms = history_load(r->o->name, &h, &ignored) < 0 ? 0 : history_delay_ms(&h);
+	if (ms == 0)
+		return;
+	log_info("the last life was short: %s; waiting %lld s before the next", h.death[0] != '\0' ? h.death : "it was killed", (long long)(ms / 1000));
+	snprintf(word, sizeof word, "STATUS=waiting %lld s before the next start", (long long)(ms / 1000));
+	notify_say(&r->notify, word);
+	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+	while (nanosleep(&left, &left) != 0 && errno == EINTR)
+		;
+}
+
 int run_enclave(const struct run_options *o, struct err *err)
 {
 	static struct run r;
@@ -501,6 +518,8 @@ int run_enclave(const struct run_options *o, struct err *err)
 	r.b->owner = &r.owner;
 	notify_open(&r.notify);
 	struct err ignored;
+	if (o->backoff)
+		back_off(&r);
 	int ret = prepare(&r, err);
 	/* an instance that cannot even be prepared has failed, too, unless another of its name runs */
 	if (ret < 0 && r.dir.lock < 0)

@@ -21,6 +21,7 @@ struct run_options {
 	const char *name;                        /* of the instance; names the runtime directory */
 	const char *listen;                      /* ADDR:PORT of the gateway; NULL: no gateway */
 	enum run_ready ready;
+	bool backoff;                            /* wait before a start that follows short lives (host/history.h) */
 };
 
 /* Runs until a signal, the operator's stop, or the end of the enclave or the gateway. 0 after an orderly stop, else
