@@ -4,6 +4,7 @@
 # make fuzz       libFuzzer binaries in build/fuzz (clang)
 # make image      build/image/prover.eif, the prover's enclave image: CRS=DIR [BB="FILE VERSION"] [CONFIG=FILE] [EPOCH=N]
 # make deb        Debian packages in build/deb
+# make arm64      the enclave's programs for arm64, in build/arm64
 # make install    DESTDIR, PREFIX as usual
 #
 # Sources are found by wildcard: one archive per layer (src/<layer>), so a program gets exactly the
@@ -47,7 +48,7 @@ SHARED := $(BUILD)/libteerex-attest.so.$(VERSION)
 TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 FUZZERS := $(patsubst fuzz/%.c,%,$(wildcard fuzz/*_fuzz.c))
 
-.PHONY: image all docs test-tools check-unit clang fuzz install clean lint
+.PHONY: arm64 image all docs test-tools check-unit clang fuzz install clean lint
 all: $(PROGRAMS) $(SHIM) $(LIBRARY) $(SHARED)
 
 # $(1) flavour directory, $(2) compiler, $(3) flags
@@ -171,6 +172,13 @@ docs: $(BUILD)/share/made
 $(BUILD)/share/made: $(PROGRAMS) scripts/make-docs $(wildcard man/*)
 	python3 scripts/make-docs $(BUILD) $(BUILD)
 	@touch $@
+
+# The enclave's programs for arm64, cross-compiled into build/arm64 (scripts/arm64-sysroot has libcrypto).
+ARM64 := aarch64-linux-gnu-
+arm64:
+	@root=$$(scripts/arm64-sysroot) && $(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 AR=$(ARM64)ar \
+		CC="$(if $(findstring ccache,$(CC)),ccache )$(ARM64)gcc -isystem $$root/usr/include -isystem $$root/usr/include/aarch64-linux-gnu -L$$root/usr/lib/aarch64-linux-gnu" \
+		$(addprefix $(BUILD)/arm64/,tee-rex-init tee-rex-launcher tee-rex-prover)
 
 # Without CRS it is a TEST image, and called so (scripts/prover-image --help).
 image: all
