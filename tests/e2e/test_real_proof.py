@@ -50,9 +50,9 @@ def test_as_the_sdk_does_it(enclave, node, tmp_path):
 def test_own_client_verifies_everything(enclave, tmp_path):
     pcr0 = next(p for p in enclave.measured() if p.startswith("0="))
     done = subprocess.run([TEE_REX, "prove", enclave.url, CHONK / "s1.msgpack", "-o", tmp_path / "answer", "--root",
-                           enclave.state / "root.pem", "--pcr", pcr0, "--json"], capture_output=True, text=True)
+                           enclave.state / "root.pem", "--pcr", pcr0, "--peak", "300", "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)
+    assert 200 << 20 < json.loads(done.stdout)["peak_bytes"] < 300 << 20
     answer = (tmp_path / "answer").read_bytes()
     assert int.from_bytes(answer[:4], "big") * 32 == len(answer) - 4
     (tmp_path / "proof").write_bytes(answer[4:])
@@ -61,6 +61,13 @@ def test_own_client_verifies_everything(enclave, tmp_path):
     damaged[1000] ^= 1
     (tmp_path / "proof").write_bytes(damaged)
     assert not bb_accepts(tmp_path / "proof")
+
+
+def test_bb_that_takes_more_than_was_stated_ends_alone(enclave, tmp_path):
+    pcr0 = next(p for p in enclave.measured() if p.startswith("0="))
+    done = subprocess.run([TEE_REX, "prove", enclave.url, CHONK / "s1.msgpack", "-o", tmp_path / "answer", "--root",
+                           enclave.state / "root.pem", "--pcr", pcr0, "--peak", "100", "--json"], capture_output=True, text=True)
+    assert done.returncode == 1 and json.loads(done.stdout)["code"] == "out-of-memory", done.stderr
 
 
 def test_an_input_bb_cannot_use_is_told_and_leaves_no_file(enclave, tmp_path):
