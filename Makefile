@@ -145,6 +145,9 @@ $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/t
 $(BUILD)/tests/tools/nitro_standin.so: tests/tools/nitro_standin.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -shared -fPIC -o $@ $<
+$(BUILD)/tests/tools/nitro_boot: $(BUILD)/obj/tests/tools/nitro_boot.o $(call archives,$(BUILD)/obj,$(LINK_CLI))
+	@mkdir -p $(@D)
+	$(CC) $(LINK) -o $@ $^ $(HOST_LIBS) $(CRYPTO_LIBS) -lpthread
 $(BUILD)/tests/tools/nitro_probe: $(BUILD)/obj/tests/tools/nitro_probe.o $(call archives,$(BUILD)/obj,linux format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^
@@ -157,7 +160,7 @@ $(BUILD)/tests/guest_cell: $(BUILD)/obj/tests/tools/guest_cell.o $(call archives
 # Programs that the end-to-end tests use.
 test-tools: $(BUILD)/tests/pgp_tool $(BUILD)/tests/tools/evil_prover $(BUILD)/tests/tools/evil_cell $(BUILD)/tests/tee-rex-launcher-UNSAFE \
 	$(BUILD)/tests/tools/hostile_host $(BUILD)/tests/guest_cell $(BUILD)/tests/tools/init_probe $(BUILD)/tests/tee-rex-init-UNSAFE $(BUILD)/tests/tools/nitro_standin.so \
-	$(BUILD)/tests/tools/nitro_probe
+	$(BUILD)/tests/tools/nitro_probe $(BUILD)/tests/tools/nitro_boot $(BUILD)/tests/tools/vm_agent
 
 check-unit: $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZERS:%=$(BUILD)/asan/fuzz/%)
 	@scripts/run-unit $(BUILD)/asan

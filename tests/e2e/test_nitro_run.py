@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import time
-import uuid
 
 import pytest
 
-from conftest import BUILD, Program, wait_for
+from conftest import BUILD, wait_for
 from nitro_driver import MIB, Driver
-from nitro_guest import FakeGuest
+from nitro_guest import FakeGuest, Run
 
 TEE_REX = BUILD / "tee-rex"
 VECTORS = pathlib.Path(__file__).resolve().parents[1] / "vectors" / "eif"
@@ -33,41 +32,11 @@ def image(tmp_path):
     return out
 
 
-class Run(Program):
-    all = []
-
-    def __init__(self, driver, image, directory, *options, name=None, ready=True):
-        self.name = name or "nitro-" + uuid.uuid4().hex[:10]
-        directory = directory / self.name
-        directory.mkdir()
-        self.dir = pathlib.Path("/run/tee-rex") / self.name
-        Run.all.append(self)
-        if "--memory" not in options:
-            options += ("--memory", "128")
-        super().__init__([TEE_REX, "run", "--backend", "nitro", "--image", image, "--name", self.name, *options], directory,
-                         env=driver.environment())
-        if ready:
-            wait_for(lambda: self.stdout or not self.running(), 20, "readiness")
-            assert self.stdout.startswith("ready: enclave "), self.stderr
-            assert "SIMULATED" not in self.stdout
-
-    def ask(self, verb, **more):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(20)
-            s.connect(str(self.dir / "admin.sock"))
-            s.sendall(json.dumps({"verb": verb, **more}).encode() + b"\n")
-            return json.loads(s.makefile("rb").readline())
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """A run that a failed test left would share its port with the next test's."""
     yield
-    for run in Run.all:
-        if run.running():
-            run.process.kill()
-            run.process.wait()
-    Run.all.clear()
+    Run.kill_all()
 
 
 @pytest.fixture
