@@ -45,8 +45,8 @@ struct nitro {
 	struct watch vm;                         /* the enclave's descriptor, owned */
 	struct port { int given; struct vsock_share share; } port[PORTS_MAX];     /* given: what listen() returned; -1: free */
 	struct shutdown_call shutdown;
-	bool started, asked_to_stop;
-	struct timer killed;
+	bool asked_to_stop;
+	struct timer told;                       /* DRAINED or, when the descriptor is closed, DEAD: from the loop */
 };
 
 static struct nitro *nitro_of(struct backend *b) { return CONTAINER_OF(b, struct nitro, b); }
@@ -235,10 +235,10 @@ static void let_go(struct nitro *g)
 	nitro_room_release(&g->room);
 }
 
-static void on_killed(struct timer *t)
+static void on_told(struct timer *t)
 {
-	struct nitro *g = CONTAINER_OF(t, struct nitro, killed);
-	g->b.owner->on_event(&g->b, BACKEND_DEAD);
+	struct nitro *g = CONTAINER_OF(t, struct nitro, told);
+	g->b.owner->on_event(&g->b, g->vm.fd < 0 ? BACKEND_DEAD : BACKEND_DRAINED);
 }
 
 /* POLLHUP: its state changed without our doing, and the only change there is is the last. */
@@ -251,6 +251,7 @@ static void on_vm(struct watch *w, uint32_t events)
 		g->b.result = fail(&g->b.why, 0, "the enclave ended by itself: it powered off, its kernel died, or the hypervisor ended "
 		                   "it (tee-rex logs shows its last words; run --debug shows its console)");
 	let_go(g);
+	timer_disarm(&g->told);
 	g->b.owner->on_event(&g->b, BACKEND_DEAD);
 }
 
@@ -349,25 +350,26 @@ static int start(struct backend *b, struct err *err)
 static void stop(struct backend *b, enum backend_stop how)
 {
 	struct nitro *g = nitro_of(b);
-	g->asked_to_stop = true;
 	if (g->vm.fd < 0)
 		return;
-	switch (how) {
-	case BACKEND_DRAIN:
-	case BACKEND_TERM:
-		shutdown_call_ask(&g->shutdown, b);
-		break;
-	case BACKEND_KILL:
-		let_go(g);
-		timer_arm(b->owner->loop, &g->killed, 0);
-		break;
+	if (how == BACKEND_DRAIN) {
+		/* the gateway was what served; whoever speaks to the service directly sees init stop it in order */
+		timer_arm(b->owner->loop, &g->told, 0);
+		return;
 	}
+	g->asked_to_stop = true;
+	if (how == BACKEND_TERM) {
+		shutdown_call_ask(&g->shutdown, b);
+		return;
+	}
+	let_go(g);
+	timer_arm(b->owner->loop, &g->told, 0);
 }
 
 static void close_backend(struct backend *b)
 {
 	struct nitro *g = nitro_of(b);
-	timer_disarm(&g->killed);
+	timer_disarm(&g->told);
 	shutdown_call_close(&g->shutdown);
 	let_go(g);
 	nitro_room_release(&g->room);
@@ -387,7 +389,7 @@ struct backend *nitro_backend_open(const struct nitro_options *o)
 {
 	static struct nitro g;
 	g = (struct nitro){ .b = { .ops = &ops, .debug = o->debug }, .o = o, .eif = EIF_FILE_NONE, .vm.fd = -1,
-	                    .shutdown = SHUTDOWN_CALL_NONE, .killed.on_expiry = on_killed };
+	                    .shutdown = SHUTDOWN_CALL_NONE, .told.on_expiry = on_told };
 	for (size_t i = 0; i < PORTS_MAX; i++)
 		g.port[i].given = -1;
 	return &g.b;
