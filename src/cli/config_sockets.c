@@ -16,10 +16,14 @@ static bool stream_of(const char *listen, char *buf, size_t cap)
 	return strpbrk(text, "% \t\\\"'") == NULL && (size_t)snprintf(buf, cap, "%s", text) < cap;
 }
 
-static int write_one(const char *name, const char *listen, const char *dir, struct err *err)
+static int write_one(const char *name, const struct gateway_options *o, const char *dir, struct err *err)
 {
-	char below[PATH_MAX], path[PATH_MAX + 16], stream[512];
-	if (strchr(name, '+') != NULL || !stream_of(listen, stream, sizeof stream)) {
+	char below[PATH_MAX], path[PATH_MAX + 16], stream[OPTION_LIST_MAX + 1][512];
+	size_t n = 0;
+	bool possible = strchr(name, '+') == NULL && stream_of(o->listen, stream[n++], sizeof stream[0]);
+	for (size_t i = 0; possible && i < o->also_listen.n; i++)
+		possible = stream_of(o->also_listen.value[i], stream[n++], sizeof stream[0]);
+	if (!possible) {
 		log_warn("config: no socket for \"%s\": its name or address cannot be one of the service manager's", name);
 		return 0;
 	}
@@ -29,8 +33,11 @@ static int write_one(const char *name, const char *listen, const char *dir, stru
 	if (mkdir(below, 0755) != 0 && errno != EEXIST)
 		return fail(err, errno, "make the directory %s", below);
 	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0 || dprintf(fd, "# from the configuration of \"%s\"\n[Socket]\nListenStream=\nListenStream=%s\n", name, stream) < 0)
+	if (fd < 0 || dprintf(fd, "# from the configuration of \"%s\"\n[Socket]\nListenStream=\n", name) < 0)
 		return fail(err, errno, "write %s", path);
+	for (size_t i = 0; i < n; i++)
+		if (dprintf(fd, "ListenStream=%s\n", stream[i]) < 0)
+			return fail(err, errno, "write %s", path);
 	return 0;
 }
 
@@ -51,7 +58,7 @@ int config_sockets(const char *from, const char *dir, struct err *err)
 			continue;
 		}
 		if (s.gateway.listen != NULL)
-			ret = write_one(settings_name(path, name, sizeof name), s.gateway.listen, dir, err);
+			ret = write_one(settings_name(path, name, sizeof name), &s.gateway, dir, err);
 		settings_close(&s);
 	}
 	return ret;

@@ -51,6 +51,7 @@ static void drain(struct gateway *g)
 	if (g->draining)
 		return;
 	g->draining = true;
+	notify_say(&g->notify, "STOPPING=1");
 	for (size_t i = 0; i < g->front_n; i++)
 		http_server_drain(&g->front[i].server);
 	log_info("stopping: %u connections open, up to %llu s for what is under way", gateway_connections(g),
@@ -115,7 +116,7 @@ static int open_front(struct gateway *g, enum front_kind kind, const char *addre
 static int inherit_fronts(struct gateway *g, struct err *err)
 {
 	struct listen_fds fds;
-	int ret = listen_fds_take(&fds, err);
+	int ret = listen_fds_take_all(&fds, err);
 	for (size_t i = 0; ret == 0 && i < fds.count; i++) {
 		const char *name = fds.entry[i].name;
 		enum front_kind kind = strcmp(name, "metrics") == 0 ? FRONT_METRICS : strcmp(name, "operator") == 0 ? FRONT_OPERATOR : FRONT_API;
@@ -129,17 +130,20 @@ static int open_fronts(struct gateway *g, struct err *err)
 {
 	const struct gateway_options *o = g->o;
 	int ret = inherit_fronts(g, err);
+	bool any = false;
+	for (size_t i = 0; i < g->front_n; i++)
+		any = any || g->front[i].kind == FRONT_API;
+	/* the service manager's sockets are those that the configuration names (tee-rex config sockets): not twice */
+	bool own = !any;
 	if (ret == 0 && o->metrics != NULL)
 		ret = open_front(g, FRONT_METRICS, o->metrics, err);
 	if (ret == 0 && o->operator != NULL)
 		ret = open_front(g, FRONT_OPERATOR, o->operator, err);
-	for (size_t i = 0; ret == 0 && i < o->also_listen.n; i++)
+	for (size_t i = 0; ret == 0 && own && i < o->also_listen.n; i++)
 		ret = open_front(g, FRONT_API, o->also_listen.value[i], err);
-	if (ret == 0 && o->listen != NULL)
+	if (ret == 0 && own && o->listen != NULL)
 		ret = open_front(g, FRONT_API, o->listen, err);
-	bool any = false;
-	for (size_t i = 0; i < g->front_n; i++)
-		any = any || g->front[i].kind == FRONT_API;
+	any = any || o->also_listen.n > 0 || o->listen != NULL;
 	return ret == 0 && !any ? fail(err, 0, "nowhere to listen: give --listen, or a socket as LISTEN_FDS") : ret;
 }
 
@@ -201,6 +205,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	g = (struct gateway){ .o = o, .started_ms = clock_monotonic_ms(), .signals = { .fd = -1, .on_event = on_signal },
 		.grace.on_expiry = on_grace_over, .drain.on_expiry = on_drain };
 	CLEANUP(close_fd) int signals = -1;
+	notify_open(&g.notify);
 	LIST_INIT(&g.requests);
 	log_init_access(&g);
 	TAILQ_INIT(&g.waiting);
@@ -225,8 +230,11 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	ret = ret < 0 ? fail(err, -ret, "watch for signals") : open_fronts(&g, err);
 	for (size_t i = 0; ret == 0 && i < g.front_n; i++)
 		ret = start_front(&g.front[i], err);
-	if (ret == 0)
+	if (ret == 0) {
+		notify_say(&g.notify, "READY=1");
 		ret = serve(&g, err);
+	}
+	notify_close(&g.notify);
 	close_fronts(&g);
 	jobs_close(&g);
 	attestation_close(&g);

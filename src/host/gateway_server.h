@@ -26,6 +26,7 @@
 #include "host/frame_client.h"
 #include "host/gateway.h"
 #include "host/gateway_answer.h"
+#include "host/notify.h"
 #include "host/gateway_jobs.h"
 #include "host/gateway_listen.h"
 #include "host/http_server.h"
@@ -122,6 +123,7 @@ struct gateway {
 	uint64_t rate_limited;           /* requests refused for it */
 	struct front front[GATEWAY_FRONTS_MAX];
 	size_t front_n;
+	struct notify notify;
 	struct watch signals;
 	struct timer grace, drain;
 	LIST_HEAD(, request) requests;

@@ -4,10 +4,11 @@
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-static int take(const char *fds, const char *names, struct listen_fds *l, struct err *err)
+static int take(const char *fds, const char *names, bool unique, struct listen_fds *l, struct err *err)
 {
 	uint64_t count;
 	if (!text_to_u64(bytes_str(fds), LISTEN_FDS_MAX, &count))
@@ -18,7 +19,7 @@ static int take(const char *fds, const char *names, struct listen_fds *l, struct
 		if (n == 0 || n >= LISTEN_FD_NAME_MAX)
 			return fail(err, 0, "LISTEN_FDNAMES: descriptor %d needs a name of 1-%d characters", fd, LISTEN_FD_NAME_MAX - 1);
 		bytes_to_cstr(bytes_of(names, n), l->entry[i].name, LISTEN_FD_NAME_MAX);
-		if (listen_fds_find(l, l->entry[i].name) >= 0)
+		if (unique && listen_fds_find(l, l->entry[i].name) >= 0)
 			return fail(err, 0, "LISTEN_FDNAMES: two descriptors are called %s", l->entry[i].name);
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 			return fail(err, errno, "inherited descriptor %d (%s)", fd, l->entry[i].name);
@@ -33,7 +34,7 @@ static int take(const char *fds, const char *names, struct listen_fds *l, struct
 	return 0;
 }
 
-int listen_fds_take(struct listen_fds *ret, struct err *err)
+static int take_from_environment(bool unique, struct listen_fds *ret, struct err *err)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
 	struct listen_fds l = { .count = 0 };
@@ -42,7 +43,7 @@ int listen_fds_take(struct listen_fds *ret, struct err *err)
 
 	snprintf(self, sizeof self, "%ld", (long)getpid());
 	if (pid != NULL && fds != NULL && strcmp(pid, self) == 0)
-		bad = take(fds, names != NULL ? names : "", &l, err);
+		bad = take(fds, names != NULL ? names : "", unique, &l, err);
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
@@ -50,6 +51,9 @@ int listen_fds_take(struct listen_fds *ret, struct err *err)
 		*ret = l;
 	return bad;
 }
+
+int listen_fds_take(struct listen_fds *ret, struct err *err) { return take_from_environment(true, ret, err); }
+int listen_fds_take_all(struct listen_fds *ret, struct err *err) { return take_from_environment(false, ret, err); }
 
 int listen_fds_find(const struct listen_fds *l, const char *name)
 {

@@ -24,6 +24,9 @@ struct listen_fds {
  * -errno: malformed, too many, two of one name, or not open. */
 int listen_fds_take(struct listen_fds *ret, struct err *err);
 
+/* The same, but several may have one name: a socket unit gives all its sockets the same. */
+int listen_fds_take_all(struct listen_fds *ret, struct err *err);
+
 /* The descriptor of that name, or -1. Still owned by the table. */
 int listen_fds_find(const struct listen_fds *l, const char *name);
 
