@@ -8,6 +8,7 @@ int config_main(int argc, char **argv);
 int console_main(int argc, char **argv);
 int build_main(int argc, char **argv);
 int describe_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
 int eif_main(int argc, char **argv);
 int extract_main(int argc, char **argv);
 int gateway_main(int argc, char **argv);

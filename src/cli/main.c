@@ -34,6 +34,7 @@ static const struct command {
 	{ "plan", plan_main, "say what reserve would do with this host, and why" },
 	{ "reserve", reserve_main, "reserve huge pages and CPUs for enclaves, or change nothing" },
 	{ "release", release_main, "give back what reserve took" },
+	{ "doctor", doctor_main, "find what is wrong with this host, or would be at the next boot" },
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -1,6 +1,7 @@
 /* CPUs in the driver's pool are offline: the kernel shows neither their siblings nor their node. The pool holds whole cores
  * of one node (the driver refuses others), so both are worked out: siblings lie as far apart as CPU 0 and its
- * sibling do, and a core's node is that of the nearest cores still online, where those on both sides agree. */
+ * sibling do, and a core's node is that of the nearest cores still online, where those on both sides agree; the last core
+ * has one side only, which counts unless a node is offline as a whole. */
 #include "host/host_state.h"
 
 #include "base/text.h"
@@ -101,6 +102,18 @@ static void read_online_cores(const char *root, struct host_state *h)
 	}
 }
 
+static bool every_node_online(const struct host_state *h)
+{
+	for (size_t n = 0; n < h->node_count; n++) {
+		bool found = false;
+		for (size_t i = 0; i < h->core_count; i++)
+			found = found || (!h->core[i].pooled && h->core[i].node == h->node[n].id);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 /* The node on which the nearest online cores on both sides of cpu are. */
 static int node_between(const struct host_state *h, unsigned cpu)
 {
@@ -121,6 +134,8 @@ static int node_between(const struct host_state *h, unsigned cpu)
 	}
 	if (h->node_count == 1)
 		return h->node[0].id;
+	if (above_node < 0)
+		return every_node_online(h) ? below_node : -1;
 	return below_node == above_node ? below_node : -1;
 }
 

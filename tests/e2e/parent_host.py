@@ -60,6 +60,10 @@ class ParentHost:
         """Every file and its text."""
         return {str(p.relative_to(self.root)): p.read_text() for p in sorted(self.root.rglob("*")) if p.is_file()}
 
+    def snapshot_names(self):
+        """Every path and when it was changed."""
+        return {str(p): p.lstat().st_mtime_ns for p in self.root.rglob("*")}
+
     def reboot(self):
         self.remove("run")
         self.put("proc/sys/kernel/random/boot_id", "22222222-0000-4000-8000-000000000000\n")
