@@ -41,7 +41,7 @@ enum {
 	INIT_BRIDGE_CONNECTIONS = 32,            /* of all bridges together; the next wait in the backlog */
 	INIT_BRIDGE_BUFFER = 16 << 10,           /* of each direction */
 	INIT_SHUTDOWN_PEERS = 4,
-	INIT_FLUSH_MS = 500,                     /* for the last words, before the power goes */
+	INIT_FLUSH_MS = 1000, INIT_LEAVE_MS = 50,        /* for the last words, before the power goes */
 	INIT_STUCK_S = 30,                       /* one turn of the loop never takes that long */
 	INIT_CLOCK_S = 600, INIT_CLOCK_STEP_MS = 250,
 	INIT_MEMORY_S = 60,                      /* between two reports of memory by owner */

@@ -41,7 +41,7 @@ enum service_log { SERVICE_LOG_EVENTS, SERVICE_LOG_STDERR };
 enum {
 	GRANT_NSM = 1 << 0,                      /* /dev/nsm, owned by the service's user, 0600 */
 	GRANT_ROOT_CAPABILITIES = 1 << 1,        /* keeps every capability, may gain privileges, sees cgroups: the launcher */
-	GRANT_CONTAINER_CAPABILITIES = 1 << 2    /* those that container engines leave to root by default */
+	GRANT_CONTAINER_CAPABILITIES = 1 << 2    /* those that container engines leave to root, but for mknod, sys_chroot, net_raw */
 };
 
 struct service_listen { const char *name; uint32_t port; };

@@ -80,6 +80,7 @@ static bool count(struct collector *c, json_t *o, enum control_kind kind)
 		return false;
 	}
 	c->lost[log] += at - c->next[log];
+	c->taken[log] += kind != CONTROL_DROPPED;
 	c->dropped[log] += (uint64_t)dropped;
 	c->next[log] = at + (kind == CONTROL_DROPPED ? (uint64_t)dropped : 1);
 	return true;
@@ -209,7 +210,6 @@ bool collector_take(struct collector *c, struct bytes line)
 	            (kind != CONTROL_DROPPED || number(o, "count", -1) > 0);
 	if (good && count(c, o, kind)) {
 		keep(c, kind, o);
-		c->lines++;
 		size_t n = json_dumpb(o, again, sizeof again - 1, JSON_COMPACT | JSON_ENSURE_ASCII);
 		if (n > 0 && n < sizeof again) {
 			again[n++] = '\n';
@@ -359,8 +359,8 @@ json_t *collector_status(const struct collector *c)
 	json_t *owners = json_array();
 	for (size_t i = 0; owners != NULL && i < c->owners; i++)
 		json_array_append_new(owners, owner_status(&c->owner[i]));
-	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
-	                 "lines", (json_int_t)c->lines, "again", (json_int_t)c->again, "malformed", (json_int_t)c->malformed,
+	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
+	                 "events", (json_int_t)c->taken[0], "log_lines", (json_int_t)c->taken[1], "again", (json_int_t)c->again, "malformed", (json_int_t)c->malformed,
 	                 "events_dropped", (json_int_t)c->dropped[0], "log_lines_dropped", (json_int_t)c->dropped[1],
 	                 "events_lost", (json_int_t)c->lost[0], "log_lines_lost", (json_int_t)c->lost[1],
 	                 "total_bytes", (json_int_t)c->total_bytes, "available_bytes", (json_int_t)c->available_bytes,

@@ -49,8 +49,9 @@ struct collector {
 	struct collector_peer peer[COLLECTOR_CONNECTIONS];
 	struct timer refill;
 	int64_t budget, refilled_ms;
-	uint64_t lines, again, malformed;        /* taken; heard before; refused */
-	uint64_t dropped[2], lost[2];            /* events and log lines: said to be dropped, and missing without a word */
+	uint64_t again, malformed;               /* lines heard before; refused */
+	/* of events and of log lines: taken, said to be dropped, and missing without a word */
+	uint64_t taken[2], dropped[2], lost[2];
 	uint64_t next[2];                        /* numbers of the next of each */
 	struct collector_owner owner[COLLECTOR_OWNERS];
 	size_t owners;

@@ -72,8 +72,21 @@ def ramdisk(table, init=None, app=None):
         files[f"app/{name}"] = (DIRECTORY, b"")
     files["app/probe"] = (PROGRAM, (BUILD / "tests/tools/init_probe").read_bytes())
     for name, data in (app or {}).items():
+        for parent in reversed(pathlib.PurePath(f"app/{name}").parents[:-2]):
+            files.setdefault(str(parent), (DIRECTORY, b""))
         files[f"app/{name}"] = (PLAIN, data)
     return cpio(files)
+
+
+def image(directory, table, init=None, app=None, more=()):
+    """An EIF of the guest kernel and such a ramdisk, for `tee-rex run --backend qemu`; its path."""
+    from vm import CMDLINE
+    (directory / "boot.cpio").write_bytes(ramdisk(table, init or BUILD / "tee-rex-init", app))
+    (directory / "cmdline").write_text(CMDLINE + " rootfstype=ramfs")
+    path = directory / "app.eif"
+    subprocess.run([BUILD / "tee-rex", "eif", "--kernel", kernel(), "--cmdline", directory / "cmdline", "--ramdisk",
+                    directory / "boot.cpio", "-o", path, *more], check=True, capture_output=True)
+    return path
 
 
 def arguments(initrd, memory_mib=128, cpus=1, machine="", extra=()):

@@ -7,9 +7,9 @@
  *     ready         a newline to the descriptor "ready" after a moment, then waits
  *     serve         answers each connection on the descriptor "service" with the bytes it reads, until their end
  *     tcp PORT      the same on 127.0.0.1:PORT
- *     link NAME     writes "link NAME up" when the other end of the link has said hello; ends when it is gone
- *     signal PID N  sends a signal
- *     naive N       what an entrypoint does that logs to /dev/console: "serve", and N lines there while it serves
+ *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
+ *     signal PID N S  sends a signal, after S seconds
+ *     logserve N    "serve", and N lines to its output from a child
  *
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
 #include <errno.h>
@@ -191,14 +191,17 @@ static void serve_tcp(int port)
 	serve(s);
 }
 
-static void link_to(const char *name)
+static void link_to(const char *name, const char *ms)
 {
 	int fd = inherited(name);
 	char buf[16];
-	open_serial();
 	if (fd < 0 || send(fd, "hello", 5, MSG_NOSIGNAL) != 5 || recv(fd, buf, sizeof buf, 0) != 5)
 		_exit(96);
 	say("link %s up %d", name, (int)getpid());
+	if (ms != NULL) {
+		usleep((useconds_t)atoi(ms) * 1000);
+		_exit(1);
+	}
 	while (recv(fd, buf, sizeof buf, 0) > 0)
 		;
 	_exit(0);
@@ -252,9 +255,9 @@ int main(int argc, char **argv)
 	} else if (strcmp(mode, "tcp") == 0) {
 		serve_tcp(atoi(arg));
 	} else if (strcmp(mode, "link") == 0) {
-		link_to(arg);
-	} else if (strcmp(mode, "signal") == 0 && argc > 3) {
-		sleep(1);
+		link_to(arg, argc > 3 ? argv[3] : NULL);
+	} else if (strcmp(mode, "signal") == 0 && argc > 4) {
+		sleep((unsigned)atoi(argv[4]));
 		return kill(atoi(arg), atoi(argv[3])) == 0 ? 0 : 93;
 	}
 	return 2;

@@ -2,6 +2,7 @@
  * table (format/service_table.h), keeps them running, and tells the parent what happens (format/control.h). It has every
  * privilege, so it parses nothing that comes from outside but one byte, and waits for nobody: one loop, fixed memory. */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "enclave/init/boot.h"
 #include "enclave/init/bridge.h"
 #include "enclave/init/bug.h"
@@ -35,21 +36,27 @@ static struct init {
 	dev_t nsm_device;
 	struct watch signals;
 	struct timer last_words;
+	int64_t end_ms;                          /* last_words: no later than this */
+	bool leaving;                            /* … everything was handed over */
 } init;
 
 /* --- the end --------------------------------------------------------------------------------------- */
-/* Says why and ends, after what was told got a moment to leave. */
+/* Says why and ends, when what was told has left, or after a while; what was handed over needs a moment more. */
 static void on_last_words(struct timer *t)
 {
-	(void)t;
-	power_off();
+	bool idle = events_idle(&init.events);
+	if (init.leaving || clock_monotonic_ms() > init.end_ms)
+		power_off();
+	init.leaving = idle;
+	timer_arm(&init.loop, t, idle ? INIT_LEAVE_MS : INIT_LEAVE_MS / 5);
 }
 
 static void end(const char *reason)
 {
 	TELL(&init.events, CONTROL_SHUTDOWN, control_str("reason", reason));
 	console_say("tee-rex-init: the enclave ends: %s", reason);
-	timer_arm(&init.loop, &init.last_words, INIT_FLUSH_MS);
+	init.end_ms = clock_monotonic_ms() + INIT_FLUSH_MS;
+	timer_arm(&init.loop, &init.last_words, 0);
 }
 
 static void on_over(struct services *s, const char *reason) { (void)s; end(reason); }

@@ -1,0 +1,307 @@
+"""tee-rex-init as PID 1 of a guest: with everything an enclave has (the simulator), and with a serial line and nothing else."""
+import json
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+import guest
+from conftest import wait_for
+from vm import Vm, have_qemu
+
+pytestmark = pytest.mark.skipif(not have_qemu(), reason="QEMU 10 or later is not installed and only root can do it: "
+                                "scripts/backports install qemu-system-x86")
+
+
+def service(name, *args, **keys):
+    """A section of the table. A value that is a list is given line by line."""
+    lines = [f"[service {name}]"] + [f"arg = {a}" for a in args]
+    for key, value in keys.items():
+        lines += [f"{key} = {v}" for v in (value if isinstance(value, list) else [value])]
+    return "\n".join(lines) + "\n"
+
+
+def probe(name, *args, **keys):
+    return service(name, "/probe", *args, **keys)
+
+
+ECHO = probe("echo", "serve", uid=7, gid=7, listen="service 9002")
+
+
+class Guest(Vm):
+    def __init__(self, directory, table, **more):
+        super().__init__(directory, guest.image(directory, table), **more)
+
+    def events(self, kind=None, service=None):
+        """What the collector heard, so far."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(str(self.run_dir / "admin.sock"))
+            s.sendall(b'{"verb":"logs","follow":false}\n')
+            lines = s.makefile("rb").read().splitlines()
+        assert json.loads(lines[0])["ok"]
+        found = [json.loads(line) for line in lines[1:]]
+        return [e for e in found if (kind is None or e["kind"] == kind) and (service is None or e.get("service") == service)]
+
+    def states(self, service):
+        return [e["state"] for e in self.events("service", service)]
+
+    def lines(self, service):
+        return [e["text"] for e in self.events("log", service)]
+
+    def control(self):
+        return self.admin(verb="status")["control"]
+
+    def echo(self, port, data=b"hello"):
+        with self.dial(port, 20) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            got = b""
+            while piece := s.recv(65536):
+                got += piece
+            return got
+
+    def ended(self, timeout=30):
+        """Its log, once the enclave has ended by itself."""
+        self.process.wait(timeout)
+        return self.log.read_text()
+
+
+# --- services -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    table = ECHO + probe("web", "tcp", 8080, uid=9, bridge="9100 8080", ready="accept", after="echo")
+    table += probe("talker", "say", "hello world", log="stderr", essential="no")
+    table += probe("hungry", "eat", 100, memory_mib=16, essential="no", restart="never")
+    table += probe("mortal", "exit", 3, essential="no", backoff_ms=50, restarts_max=2)
+    table += service("nothing", "nowhere", essential="no", restart="never", env="PATH=/a:/b")
+    table += probe("left", "link", "right", 200, essential="no", log="stderr", restarts_max=3)
+    table += probe("right", "link", "left", essential="no", log="stderr", link="left", ready="start")
+    with Guest(tmp_path_factory.mktemp("running"), table) as g:
+        wait_for(lambda: g.states("left")[-1:] == ["lost"] and "ready" in g.states("web"))
+        yield g
+        assert g.stop() == 0
+        assert not g.run_dir.exists()
+
+
+def test_a_listener_is_handed_down(running):
+    assert running.echo(9002) == b"hello"
+    assert running.states("echo") == ["starting", "ready"]
+
+
+def test_a_bridge_carries_both_ways_and_ends_each_for_itself(running):
+    data = bytes(range(256)) * 2000
+    with running.dial(9100, 30) as s:
+        got = bytearray()
+
+        def read():
+            while piece := s.recv(65536):
+                got.extend(piece)
+        reader = threading.Thread(target=read)
+        reader.start()
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        reader.join(30)
+        assert bytes(got) == data
+    # more connections than it has room for: the last wait their turn, and get it
+    held = [running.dial(9100, 20) for _ in range(40)]
+    for s in held[:10]:
+        s.sendall(b"x")
+        assert s.recv(1) == b"x"
+    for s in held:
+        s.close()
+    assert running.echo(9100) == b"hello"
+
+
+def test_readiness_by_accept_and_order(running):
+    web, echo = running.events("service", "web"), running.events("service", "echo")
+    assert [e["state"] for e in web] == ["starting", "ready"]
+    assert web[0]["seq"] > echo[1]["seq"] and echo[1]["state"] == "ready"
+
+
+def test_output_leaves_only_where_the_table_says_so(running):
+    assert running.lines("talker") == ["hello world"]
+    assert {e["service"] for e in running.events("log")} == {"talker", "left", "right"}
+
+
+def test_a_service_over_its_limit_is_killed_and_said_so(running):
+    oom, end = running.events("oom")[0], [e for e in running.events("service", "hungry") if e["state"] == "exited"][0]
+    assert oom["owner"] == "hungry" and oom["limit_bytes"] == 16 << 20 and oom["peak_bytes"] == 16 << 20
+    assert end["oom"] and end["signal"] == 9 and end["limit_bytes"] == 16 << 20
+    assert running.states("hungry")[-1] == "lost"
+
+
+def test_restarts_back_off_and_end(running):
+    told = running.events("service", "mortal")
+    assert [e["state"] for e in told] == ["starting", "ready", "exited", "waiting"] * 2 + ["starting", "ready", "exited", "lost"]
+    assert [e["delay_ms"] for e in told if e["state"] == "waiting"] == [50, 100]
+    assert all(e["code"] == 3 for e in told if e["state"] == "exited")
+    # from its end to its new start: the wait, and no more than a busy machine adds
+    gaps = [b["ms"] - a["ms"] for a, b in zip(told[3:], told[4:]) if a["state"] == "waiting"]
+    assert len(gaps) == 2 and gaps[0] < 200 and gaps[1] < 300
+
+
+def test_what_cannot_be_run_says_why(running):
+    told = running.events("service", "nothing")
+    assert [e["state"] for e in told] == ["starting", "exited", "lost"]
+    assert told[1]["why"] == "run nowhere, looked up in PATH: No such file or directory"
+
+
+def test_links_live_and_die_together(running):
+    assert len([x for x in running.lines("left") if x.startswith("link right up")]) >= 4
+    assert len([x for x in running.lines("right") if x.startswith("link left up")]) >= 4
+    # right was asked to end, or saw the end of the link itself, each time left died
+    assert running.states("right").count("starting") >= 4
+
+
+def test_who_has_the_memory(running):
+    wait_for(lambda: len([e for e in running.events("memory") if "owner" in e]) >= 8)
+    owners = {o["name"]: o for o in running.control()["owners"]}
+    assert 0 < owners["echo"]["peak_bytes"] < 4 << 20
+    assert owners["hungry"]["limit_bytes"] == 16 << 20 and owners["hungry"]["last_oom"]
+    total = [e for e in running.events("memory") if "total_bytes" in e][0]
+    assert 64 << 20 < total["available_bytes"] < total["total_bytes"] < 128 << 20
+
+
+def test_the_clock_is_the_nsms(running):
+    clock = running.events("clock")[0]
+    assert abs(clock["wall_ms"] / 1000 - time.time()) < 120 and "drift_ms" in clock
+
+
+def test_the_shutdown_port_takes_one_byte_and_nothing_else(running):
+    for junk in (b"X", b"s", b"\0", b"GET / HTTP/1.0\r\n\r\n"):
+        with running.dial(9003, 20) as s:
+            s.sendall(junk)
+            try:
+                assert s.recv(1) == b""
+            except ConnectionResetError:
+                pass
+    silent = [running.dial(9003, 20) for _ in range(12)]
+    assert running.echo(9002) == b"hello"
+    for s in silent:
+        s.close()
+    assert len(running.events("refused")) == 4
+
+
+def test_numbers_have_no_gaps(running):
+    control = running.control()
+    assert control["connected"] and control["stage"] == "services"
+    assert control["events_lost"] == control["log_lines_lost"] == control["malformed"] == control["events_dropped"] == 0
+
+
+# --- what a service is given ----------------------------------------------------------------------------------------
+
+
+def facts(lines):
+    assert "REPORT END" in lines, lines
+    return dict(line.split(" = ", 1) for line in lines if " = " in line), [x[4:] for x in lines if x.startswith("env ")]
+
+
+def test_what_services_are_given(tmp_path):
+    common = {"log": "stderr", "essential": "no"}
+    table = "hostname = tee-9\ntmp_mib = 4\n" + ECHO
+    table += probe("probe", "report", uid=100, gid=101, group=[5, 6], env=["A=b c", "PATH=/x", "E=\\x0a\\\\"], workdir="/sub",
+                   memory_mib=32, pids_max=9, files_max=77, grant="nsm", listen=["one 7001", "two 7002"], ready="fd", ready_s=0,
+                   link="container", **common)
+    table += probe("container", "report", grant="container-capabilities", **common)
+    table += probe("root", "report", **common)
+    image = guest.image(tmp_path, table, app={"sub/file": b""})
+    with Vm(tmp_path, image) as v:
+        v.__class__ = Guest
+        wait_for(lambda: all("REPORT END" in v.lines(n) for n in ("probe", "container", "root")))
+        got, env = facts(v.lines("probe"))
+        assert got["ids"] == "100 101" and {got["group0"], got["group1"]} == {"5", "6"}
+        assert got["capeff"] == got["capbnd"] == "0" * 16 and got["nnp"] == "1"
+        assert got["cwd"] == "/sub" and got["host"] == "tee-9" and got["cgroup"] == "/probe"
+        assert env[0:3] == ["A=b c", "PATH=/x", "E="]         # of its newline the rest is the next line
+        assert "LISTEN_FDS=4" in env and "LISTEN_FDNAMES=one:two:container:ready" in env
+        assert got["files"] == "77"
+        assert {k: got[k] for k in got if k.startswith("fd")} == {
+            "fd0": "device", "fd2": "pipe",         # 1 is what this is read from
+             "fd3": "socket", "fd4": "socket", "fd5": "socket", "fd6": "pipe"}
+        assert got["nsm"] == "there" and got["vsock"] == got["console"] == "No such file or directory"
+        assert got["write root"] in ("Read-only file system", "Permission denied")
+        assert got["write tmp"] == got["write shm"] == "done" and got["boot conf"] == "No such file or directory"
+        assert got["printk"].split()[0] == "1" and got["ptrace_scope"] == "3"
+        assert got["bind 127.0.0.1:80"] in ("done", "Address already in use")        # no permission is needed
+        # another user's processes are not there to be seen
+        assert got["init"] == "No such file or directory"
+        # root without a grant has nothing
+        got, _ = facts(v.lines("root"))
+        assert got["ids"] == "0 0" and got["capeff"] == "0" * 16 and got["nnp"] == "1" and got["nsm"] == "No such file or directory"
+        got, _ = facts(v.lines("container"))
+        assert got["capeff"] == got["capbnd"] == "00000000a00005fb" and got["nnp"] == "0"
+        assert [e["state"] for e in v.events("service", "probe")] == ["starting"]        # it never says that it is ready
+        assert v.stop() == 0
+
+
+def test_a_tree_that_may_be_written_to(tmp_path):
+    table = "writable_mib = 4\n" + probe("probe", "report", log="stderr")
+    with Guest(tmp_path, table) as g:
+        wait_for(lambda: "REPORT END" in g.lines("probe"))
+        assert facts(g.lines("probe"))[0]["write root"] == "done"
+
+
+# --- ends -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_the_last_essential_service_is_the_enclaves(tmp_path):
+    table = probe("spare", "say", "x", essential="no") + probe("first", "exit", 0, restart="on-failure")
+    table += probe("second", "exit", 5, backoff_ms=10, restarts_max=3)
+    with Guest(tmp_path, table, start=False) as g:
+        try:
+            g.start()
+        except AssertionError:
+            pass                             # it may be over before anybody saw it ready
+        log = g.ended()
+    assert "shutdown: reason=the last essential service is lost for good: second" in log
+    assert "service=first state=lost" in log and log.count("service=second state=exited restarts=") == 4
+
+
+def test_who_does_not_stop_is_killed(tmp_path):
+    with Guest(tmp_path, ECHO + probe("deaf", "hang", stop_s=1, after="echo")) as g:
+        wait_for(lambda: "ready" in g.states("deaf"))
+        began = time.monotonic()
+        assert g.stop() == 0
+        assert time.monotonic() - began > 1
+        log = g.log.read_text()
+    deaf, echo = log.index("service=deaf state=exited"), log.index("service=echo state=stopping")
+    assert "signal=9" in log[deaf:].split("\n")[0] and deaf < echo
+    assert "shutdown: reason=the parent asked for it" in log
+
+
+def test_a_bug_in_init_ends_the_enclave_with_a_word(tmp_path):
+    table = ECHO + probe("term", "signal", 1, 15, 1, grant="container-capabilities", essential="no", restart="never")
+    table += probe("kill", "signal", 1, 9, 1, grant="container-capabilities", essential="no", restart="never")
+    table += probe("segv", "signal", 1, 11, 3, grant="container-capabilities", essential="no", restart="never", after="term")
+    with Guest(tmp_path, table) as g:
+        log = g.ended()
+    assert "service=term state=exited restarts=0 code=0" in log          # asking PID 1 to end does nothing
+    assert "enclave: " in log and "bug: text=signal 11 at" in log
+
+
+# --- a bare machine -------------------------------------------------------------------------------------------------
+
+
+def test_without_an_nsm_nothing_starts(tmp_path):
+    text, ended = guest.boot(tmp_path, probe("probe", "report", grant="root-capabilities"), init=guest.BUILD / "tee-rex-init", seconds=30)
+    assert ended and "the enclave ends: boot failed: open the NSM device /dev/nsm" in text
+    assert "REPORT" not in text
+
+
+def test_without_a_parent_nothing_waits(tmp_path):
+    """No vsock, no NSM: the channel cannot even be dialled, and the services run."""
+    table = probe("probe", "report", grant="root-capabilities") + probe("talker", "log", 20000, log="stderr")
+    table += probe("end", "exit", 0, restart="never", after="talker", essential="no")
+    text, _ = guest.boot(tmp_path, table, seconds=8)
+    got, _ = facts(text.splitlines())
+    assert got["ids"] == "0 0" and got["capeff"] == "000001ffffffffff" and got["cgroup"] == "/probe/main"
+
+
+def test_a_table_that_is_wrong_is_said_on_the_console(tmp_path):
+    text, ended = guest.boot(tmp_path, "[service a]\narg = /x\nuid = root\n", seconds=30)
+    assert ended and "the enclave ends: boot failed: /etc/tee-rex/init.conf:3: uid = root: a whole number" in text
