@@ -34,6 +34,7 @@ struct qemu {
 	struct qemu_program program;
 	struct qemu_image image;
 	bool kvm;
+	uint64_t memory_mib;
 	struct child child[ROLE_COUNT];
 	bool started, stopping, failing;
 	struct timer later;                      /* DRAINED, or FAILING after QEMU hung up */
@@ -62,11 +63,22 @@ static int check_options(const struct qemu_options *o, struct err *err)
 {
 	if (o->image == NULL || o->image[0] == '\0')
 		return fail(err, 0, "which image? tee-rex run --backend qemu IMAGE.eif --memory MIB");
-	if (o->memory_mib < QEMU_MEMORY_MIN_MIB || o->memory_mib > 1 << 20)
-		return fail(err, 0, "--memory takes %d MiB or more", QEMU_MEMORY_MIN_MIB);
+	if (o->memory_mib > QEMU_MEMORY_MAX_MIB)
+		return fail(err, 0, "--memory takes up to %d MiB", QEMU_MEMORY_MAX_MIB);
 	if (o->cpus < 1 || o->cpus > QEMU_CPUS_MAX)
 		return fail(err, 0, "--cpus takes 1 to %d", QEMU_CPUS_MAX);
 	return 0;
+}
+
+/* As much as was asked for, or else what it takes to boot. Less than that is refused here: the guest would only hang. */
+static int choose_memory(struct qemu *q, struct err *err)
+{
+	char text[200];
+	uint64_t need = q->image.need.total >> 20;
+	q->memory_mib = q->o->memory_mib != 0 ? q->o->memory_mib : need > QEMU_MEMORY_MIN_MIB ? need : QEMU_MEMORY_MIN_MIB;
+	return q->memory_mib < need || q->memory_mib < QEMU_MEMORY_MIN_MIB
+		? fail(err, 0, "%s does not boot in %llu MiB. It needs %s; say --memory %llu or more", q->o->image, (unsigned long long)q->memory_mib,
+		       enclave_need_text(&q->image.need, text, sizeof text), (unsigned long long)need) : 0;
 }
 
 static int prepare(struct backend *b, struct err *err)
@@ -76,6 +88,8 @@ static int prepare(struct backend *b, struct err *err)
 	int ret = check_options(o, err);
 	if (ret == 0)
 		ret = qemu_image_load(&q->image, o->image, b, err);
+	if (ret == 0)
+		ret = choose_memory(q, err);
 	if (ret == 0)
 		ret = measure(q, 3, o->role_arn, pcr_role_valid, pcr_of_role, "role", err);
 	if (ret == 0)
@@ -276,7 +290,7 @@ static int start_qemu(struct qemu *q, int vsock, int nsm, int console, struct er
 	const char *argv[QEMU_ARGS_MAX];
 	/* the order of fds below: descriptors 3, 4, … */
 	struct qemu_machine m = {
-		.program = q->program.path, .kvm = q->kvm, .memory_mib = q->o->memory_mib, .cpus = q->o->cpus,
+		.program = q->program.path, .kvm = q->kvm, .memory_mib = q->memory_mib, .cpus = q->o->cpus,
 		.cmdline = q->image.cmdline, .tsc_khz = q->kvm ? 0 : qemu_tsc_khz(),
 		.kernel = 3, .initrd = 4, .vsock = 5, .console = console < 0 ? -1 : 7,
 	};
@@ -328,7 +342,7 @@ static int start(struct backend *b, struct err *err)
 	qemu_image_close(&q->image);             /* QEMU has it now */
 	if (ret == 0)
 		log_info("SIMULATED enclave in QEMU %s (%s), %llu MiB, %llu processors", q->program.version, q->kvm ? "KVM" : "software emulation",
-		         (unsigned long long)q->o->memory_mib, (unsigned long long)q->o->cpus);
+		         (unsigned long long)q->memory_mib, (unsigned long long)q->o->cpus);
 	q->started = ret == 0;
 	return ret;
 }

@@ -12,7 +12,7 @@
 
 #include "host/backend.h"
 
-enum { QEMU_CID = 16, QEMU_MEMORY_MIN_MIB = 64, QEMU_CPUS_MAX = 64 };
+enum { QEMU_CID = 16, QEMU_MEMORY_MIN_MIB = 64, QEMU_MEMORY_MAX_MIB = 1 << 20, QEMU_CPUS_MAX = 64 };
 
 enum qemu_accel { QEMU_AUTO, QEMU_KVM, QEMU_TCG };
 enum qemu_console {
@@ -25,7 +25,7 @@ struct qemu_options {
 	const char *image;                       /* EIF */
 	const char *state_dir;                   /* of the simulated NSM's test root */
 	const char *role_arn, *instance_id;      /* for PCR3 and PCR4; NULL: zeros */
-	uint64_t memory_mib, cpus;
+	uint64_t memory_mib, cpus;               /* memory 0: what the image needs to boot */
 	uint32_t cid;                            /* 0: QEMU_CID */
 	enum qemu_accel accel;
 	enum qemu_console console;

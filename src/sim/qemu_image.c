@@ -6,6 +6,8 @@
 
 #include <sys/mman.h>
 
+enum { IMAGE_OFFSET = 8 << 20 };                 /* where the hypervisor has the image; only for what it needs */
+
 struct taker {
 	struct eif_sink sink;
 	const struct eif_file *f;
@@ -95,6 +97,8 @@ int qemu_image_load(struct qemu_image *q, const char *path, struct backend *b, s
 	int ret = eif_file_open(&f, path, err);
 	if (ret == 0)
 		ret = load(q, &f, b, err);
+	if (ret == 0)
+		ret = enclave_need(&f, IMAGE_OFFSET, &q->need, err);
 	eif_file_close(&f);
 	return ret;
 }

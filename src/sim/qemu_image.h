@@ -4,16 +4,19 @@
 #define SIM_QEMU_IMAGE_H
 
 #include "host/backend.h"
+#include "host/enclave_need.h"
 #include "image/eif_file.h"
 
 struct qemu_image {
 	int kernel, initrd;                      /* owned memfds; initrd: all ramdisks, one after another */
 	uint64_t initrd_bytes;
 	char cmdline[EIF_CMDLINE_MAX];
+	struct enclave_need need;
 };
 #define QEMU_IMAGE_NONE ((struct qemu_image){ .kernel = -1, .initrd = -1 })
 
-/* Fills b->pcr[0, 1, 2, 8] and b->pcr_known as well. */
+/* Says also what the image needs to boot, on hardware, so that a simulated enclave is not given less. Fills b->pcr[0, 1, 2, 8] and
+ * b->pcr_known as well. */
 int qemu_image_load(struct qemu_image *q, const char *path, struct backend *b, struct err *err);
 void qemu_image_close(struct qemu_image *q);
 

@@ -242,7 +242,7 @@ def refused(arguments, env=None):
 
 def test_what_cannot_run_is_refused_with_the_reason(image, tmp_path):
     state = ["--state", tmp_path / "nsm", "--name", "refused"]
-    assert "--memory" in refused([image, *state])
+    assert "64 MiB" in refused([image, "--memory", "8", *state])
     assert "needs an image" in refused(["--memory", "128", *state])
     assert "--cpus" in refused([image, "--memory", "128", "--cpus", "1000", *state])
     assert "--accel" in refused([image, "--memory", "128", "--accel", "warp", *state])

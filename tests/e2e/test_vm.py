@@ -13,6 +13,7 @@ import pytest
 from conftest import wait_for
 from enclave import BUILD, PGP_TOOL, ROOT, TEE_REX, sha256
 from frames import Exchange, call, exchange, request
+from gateway import Gateway
 from launcher_peer import EVIL
 from vm import Vm, have_qemu, kernel
 
@@ -224,10 +225,10 @@ def bb_accepts(proof, key):
 
 def prove(directory, port, memory, job_memory, name, cpus=1):
     image = make(directory, BB_CONFIG.format(memory=job_memory, threads=cpus))
-    with Prover(directory, image, ["--gateway", f"127.0.0.1:{port}", "--cpus", str(cpus)], memory) as vm:
+    with Prover(directory, image, ["--cpus", str(cpus)], memory) as vm, Gateway(BUILD, directory, port, vm.socket, "--prove-timeout", "3000"):
         began = time.monotonic()
         done = subprocess.run([TEE_REX, "prove", f"http://127.0.0.1:{port}", CHONK / f"{name}.msgpack", "-o", directory / "answer", "--root",
-                               vm.state / "root.pem", "--pcr", vm.measured()[0], "--json"], capture_output=True, text=True, timeout=3000)
+                               vm.state / "root.pem", "--pcr", vm.measured()[0], "--timeout", "3000", "--json"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr + vm.log.read_text()
         told = json.loads(done.stdout)
         print(f"\n{name} in {memory} MiB, {cpus} processors: ready after {vm.ready_s:.1f} s, proof after {time.monotonic() - began:.0f} s, "
