@@ -89,7 +89,8 @@ class Place:
         self.enclave = Enclave(path, CONFIG.format(evil=sha256(EVIL), uid=self.uid, top=top, recipe=recipe))
         self.enclave.upload("1.0", EVIL)
         (path / "gateway").mkdir()
-        self.gateway = Gateway(BUILD, path / "gateway", port, self.enclave.socket, "--metrics", f"unix:{path}/gateway/metrics")
+        self.gateway = Gateway(BUILD, path / "gateway", port, self.enclave.socket, "--metrics", f"unix:{path}/gateway/metrics",
+                               "--leave-grace", "1")
         self.prove("proof 64")
 
     def __enter__(self):
