@@ -192,10 +192,26 @@ bool utf8_valid(struct bytes b)
 	return true;
 }
 
+void put_decimal(struct writer *w, uint64_t v)
+{
+	uint8_t text[20], *p = text + sizeof text;
+	do
+		*--p = (uint8_t)('0' + v % 10);
+	while ((v /= 10) > 0);
+	put_bytes(w, bytes_of(p, (size_t)(text + sizeof text - p)));
+}
+
 void put_json_string(struct writer *w, struct bytes b)
 {
 	put_u8(w, '"');
 	while (b.n > 0) {
+		size_t plain = 0;
+		while (plain < b.n && b.p[plain] >= 0x20 && b.p[plain] < 0x7f && b.p[plain] != '"' && b.p[plain] != '\\')
+			plain++;
+		put_bytes(w, bytes_of(b.p, plain));
+		b = bytes_of(b.p + plain, b.n - plain);
+		if (b.n == 0)
+			break;
 		size_t n = utf8_sequence(b);
 		uint8_t c = b.p[0];
 		if (n == 0)

@@ -29,6 +29,8 @@ char *text_escape(struct bytes b, char *buf, size_t cap);
 /* A JSON string with its quotes: control characters, '"' and '\\' escaped, bytes that are
  * not UTF-8 replaced by U+FFFD. */
 void put_json_string(struct writer *w, struct bytes b);
+/* v in decimal. */
+void put_decimal(struct writer *w, uint64_t v);
 /* True when b is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool utf8_valid(struct bytes b);
 /* Length (1-4) of the well-formed UTF-8 sequence at the start of b; 0 when there is none. */

@@ -42,10 +42,16 @@ struct client_address address_of_peer(const struct sockaddr_storage *peer)
 
 char *address_text(const struct client_address *a, char *buf)
 {
-	bool v4 = address_is_v4(a);
-	if (!a->known || inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a->ip + sizeof mapped : a->ip, buf,
-	                           CLIENT_ADDRESS_TEXT_MAX) == NULL)
+	struct writer w = writer_of(buf, CLIENT_ADDRESS_TEXT_MAX);
+	if (a->known && address_is_v4(a)) {
+		for (size_t i = 0; i < 4; i++) {
+			put_str(&w, i > 0 ? "." : "");
+			put_decimal(&w, a->ip[sizeof mapped + i]);
+		}
+		put_u8(&w, 0);
+	} else if (!a->known || inet_ntop(AF_INET6, a->ip, buf, CLIENT_ADDRESS_TEXT_MAX) == NULL) {
 		snprintf(buf, CLIENT_ADDRESS_TEXT_MAX, "unix");
+	}
 	return buf;
 }
 

@@ -22,7 +22,7 @@ static const struct { uint64_t ms; const char *le; } buckets[GATEWAY_BUCKETS] = 
 void metrics_count(const struct request *r)
 {
 	struct gateway_counters *c = &r->g->counters;
-	uint64_t ms = rounded_ms((uint64_t)(clock_monotonic_ms() - r->started_ms));
+	uint64_t ms = rounded_ms((uint64_t)(r->ended_ms - r->started_ms));
 	size_t status = 0;
 	for (size_t i = 0; !r->gone && i < sizeof statuses / sizeof statuses[0]; i++)
 		if (statuses[i] == r->answer.status)

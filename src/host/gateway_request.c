@@ -116,7 +116,7 @@ static void on_request(struct http_conn *c, const struct http1_head *h, enum htt
 	}
 	c->user = r;
 	*r = (struct request){ .g = f->g, .front = f, .conn = c, .from = address_of_peer(&c->peer), .method = "other",
-		.started_ms = clock_monotonic_ms() };
+		.started_ms = c->server->now_ms };
 	LIST_INSERT_HEAD(&f->g->requests, r, link);
 	request_begin(r, h, why);
 }
@@ -158,6 +158,7 @@ static void on_end(struct http_conn *c, bool gone)
 	if (r == NULL)
 		return;
 	r->gone = gone;
+	r->ended_ms = c->server->now_ms;
 	forget_work(r);
 	metrics_count(r);
 	if (!r->g->o->quiet)

@@ -112,9 +112,12 @@ void random_bytes(void *p, size_t n)
 
 static void make_id(char id[FRAME_ID_MAX + 1])
 {
-	uint8_t random[16];
-	random_bytes(random, sizeof random);
-	hex_encode(BYTES_ARRAY(random), id);
+	static uint8_t pool[512];        /* nobody has to guess these: one system call for many */
+	static size_t left;
+	if (left == 0)
+		random_bytes(pool, left = sizeof pool);
+	left -= 16;
+	hex_encode(bytes_of(pool + left, 16), id);
 }
 
 static void refuse_head(struct request *r, enum http1_result why)

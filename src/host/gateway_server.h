@@ -75,7 +75,7 @@ struct request {
 	char version[FRAME_VERSION_MAX + 1];     /* x-aztec-version; may be empty */
 	uint64_t content_length;         /* UINT64_MAX: chunked */
 	uint64_t text_n;                 /* body bytes seen */
-	int64_t started_ms;              /* monotonic */
+	int64_t started_ms, ended_ms;    /* monotonic */
 
 	struct frame_client upstream;
 	enum query_kind query;
@@ -127,7 +127,7 @@ struct gateway {
 	struct watch signals;
 	struct timer grace, drain;
 	LIST_HEAD(, request) requests;
-	struct { uint8_t text[4096]; size_t n; struct timer timer; } log;
+	struct { uint8_t text[4096]; size_t n; bool is_file; struct timer timer; } log;
 	unsigned uploads, queries;
 	struct jobs jobs;
 	bool running_waiting;

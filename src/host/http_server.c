@@ -12,7 +12,7 @@
 #include "host/http_server.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,12 +62,19 @@ static void enter(struct http_conn *c, enum http_stage stage)
 		[HTTP_HEAD] = l->head_ms, [HTTP_BODY] = l->body_ms, [HTTP_REPLY] = l->reply_ms, [HTTP_LINGER] = l->linger_ms,
 	};
 	c->stage = stage;
-	c->moved_ms = clock_monotonic_ms();
+	c->moved_ms = c->server->now_ms;
 	c->deadline_ms = stage == HTTP_WAIT ? INT64_MAX : c->moved_ms + ms[stage];       /* WAIT is the handler's time */
 	if (stage == HTTP_HEAD || c->listed_head) {
 		unlist(c);
 		list(c, stage == HTTP_HEAD);
 	}
+}
+
+/* For calls that come from elsewhere than the server's own events. */
+static void note_time(struct http_conn *c)
+{
+	if (!c->running)
+		c->server->now_ms = clock_monotonic_ms();
 }
 
 static void schedule(struct http_conn *c)
@@ -170,7 +177,7 @@ static bool fill(struct http_conn *c, bool *ret_full)
 	}
 	*ret_full = (size_t)n == room;
 	c->input = bytes_of(c->input.n > 0 ? c->buf : to, c->input.n + (size_t)n);
-	c->moved_ms = clock_monotonic_ms();
+	c->moved_ms = c->server->now_ms;
 	return true;
 }
 
@@ -215,6 +222,7 @@ static bool body_read(const struct http_conn *c)
 void http_answer(struct http_conn *c, const struct http_answer *a)
 {
 	assert(c->in_exchange && !c->answered);
+	note_time(c);
 	c->answered = true;
 	c->paused = false;
 	c->close = c->close || a->close || c->server->draining;
@@ -229,10 +237,19 @@ void http_answer(struct http_conn *c, const struct http_answer *a)
 		schedule(c);
 		return;
 	}
-	put_fmt(&w, "HTTP/1.1 %u %s\r\nDate: %s\r\n", a->status, http_reason(a->status), date_now(c->server));
+	put_str(&w, "HTTP/1.1 ");
+	put_decimal(&w, a->status);
+	put_u8(&w, ' ');
+	put_str(&w, http_reason(a->status));
+	put_str(&w, "\r\nDate: ");
+	put_str(&w, date_now(c->server));
+	put_str(&w, "\r\n");
 	put_bytes(&w, a->fields);
-	if (a->status != 204)
-		put_fmt(&w, "Content-Length: %zu\r\n", a->body.n);
+	if (a->status != 204) {
+		put_str(&w, "Content-Length: ");
+		put_decimal(&w, a->body.n);
+		put_str(&w, "\r\n");
+	}
 	put_str(&w, c->close ? "Connection: close\r\n\r\n" : c->old ? "Connection: keep-alive\r\n\r\n" : "\r\n");
 	assert(!w.full);
 	c->out = w.p;
@@ -249,7 +266,8 @@ void http_resume(struct http_conn *c)
 	if (!c->paused)
 		return;
 	c->paused = false;
-	c->moved_ms = clock_monotonic_ms();
+	note_time(c);
+	c->moved_ms = c->server->now_ms;
 	schedule(c);
 }
 
@@ -272,7 +290,7 @@ static bool send_reply(struct http_conn *c)
 			return false;
 		}
 		c->out_at += (size_t)n;
-		c->moved_ms = clock_monotonic_ms();
+		c->moved_ms = c->server->now_ms;
 	}
 	free(c->out);
 	c->out = NULL;
@@ -442,6 +460,7 @@ static void on_soon(struct timer *t)
 	struct http_server *s = CONTAINER_OF(t, struct http_server, soon);
 	struct http_conn *c, *last = TAILQ_LAST(&s->runnable, http_conns);
 	bool more = last != NULL;
+	s->now_ms = clock_monotonic_ms();
 	while (more && (c = TAILQ_FIRST(&s->runnable)) != NULL) {
 		more = c != last;        /* those that come meanwhile have their turn after the descriptors' */
 		TAILQ_REMOVE(&s->runnable, c, run_link);
@@ -455,6 +474,7 @@ static void on_soon(struct timer *t)
 static void on_conn(struct watch *w, uint32_t events)
 {
 	struct http_conn *c = CONTAINER_OF(w, struct http_conn, watch);
+	c->server->now_ms = clock_monotonic_ms();
 	if (events & (EPOLLERR | EPOLLHUP)) {
 		destroy(c);
 		return;
@@ -545,7 +565,7 @@ static void add_conn(struct http_server *s, int fd, const struct sockaddr_storag
 static bool make_room(struct http_server *s)
 {
 	struct http_conn *c = TAILQ_FIRST(&s->heads);
-	if (c == NULL || c->queued || c->deadline_ms - s->limits.head_ms > clock_monotonic_ms() - EVICT_AFTER_MS)
+	if (c == NULL || c->queued || c->deadline_ms - s->limits.head_ms > s->now_ms - EVICT_AFTER_MS)
 		return false;
 	destroy(c);
 	return true;
@@ -555,6 +575,7 @@ static void on_listener(struct watch *w, uint32_t events)
 {
 	struct http_server *s = CONTAINER_OF(w, struct http_server, listener);
 	(void)events;
+	s->now_ms = clock_monotonic_ms();
 	bool full = s->count >= s->limits.connections_max;
 	for (int i = 0; i < (full ? 1 : ACCEPTS_PER_WAKE_UP); i++) {
 		struct sockaddr_storage peer = { 0 };
@@ -602,7 +623,7 @@ static void sweep_list(struct http_conns *l, int64_t now)
 static void on_sweep(struct timer *t)
 {
 	struct http_server *s = CONTAINER_OF(t, struct http_server, sweep);
-	int64_t now = clock_monotonic_ms();
+	int64_t now = s->now_ms = clock_monotonic_ms();
 	sweep_list(&s->others, now);
 	sweep_list(&s->heads, now);
 	accept_again(s);

@@ -69,6 +69,7 @@ struct http_server {
 	bool accepts, draining;
 	struct http_conns heads;                 /* in HEAD, the longest there first */
 	struct http_conns others, runnable;
+	int64_t now_ms;                          /* monotonic; of the event that is handled */
 	int64_t date_s;
 	char date[40];
 	struct http1_head head;
