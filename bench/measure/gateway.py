@@ -87,10 +87,13 @@ def measure(bench, result):
             base = result.add("bun: GET /attestation", [rate for rate, _ in found["bun"]], "/s")
             base_cpu = result.add("bun: CPU for each", [cpu[process.pid] for _, cpu in found["bun"]], "µs")
         row = result.add("gateway: GET /attestation", [rate for rate, _ in found["gateway"]], "/s", base if other else None)
-        result.add("gateway: CPU for each", [cpu[e.gateway] for cpu in ours], "µs", base_cpu if other else None)
+        row_cpu = result.add("gateway: CPU for each", [cpu[e.gateway] for cpu in ours], "µs", base_cpu if other else None)
         result.add("prover: CPU for each", [cpu[e.prover] for cpu in ours], "µs")
         if other is not None:
             memory_rows(result, "bun", port, process.pid, bun_idle)
         memory_rows(result, "gateway", e.port, e.gateway, idle)
         result.check("GET /attestation: as many as the reference server's 10 – 18 k/s, which had no NSM",
                      f"{row.median / 1000:.1f} k/s", row.median >= REFERENCE_RATE)
+        if other is not None:
+            ratio = row_cpu.median / base_cpu.median
+            result.check("CPU for each GET /attestation: at most half of the JavaScript server's", f"{ratio:.2f} ×", ratio <= 0.5)
