@@ -100,8 +100,14 @@ static void print_says(const struct live_status *s)
 		printf("    %-16s %" PRId64 " MiB, at most %" PRId64 " MiB", o->name, o->bytes >> 20, o->peak_bytes >> 20);
 		if (o->limit_bytes > 0)
 			printf(" of %" PRId64 " MiB", o->limit_bytes >> 20);
+		if (o->state[0] != '\0')
+			printf(", %s, %" PRId64 " restarts", o->state, o->restarts);
 		putchar('\n');
 	}
+	if (s->unheard > 0)
+		printf("  unheard     %" PRId64 " events were lost on their way\n", s->unheard);
+	if (s->inner_death[0] != '\0')
+		printf("  died inside %s\n", s->inner_death);
 }
 
 static void print_status(const struct live_status *s)
@@ -142,7 +148,8 @@ static json_t *memory_json(const struct live_status *s)
 {
 	json_t *owners = json_array();
 	for (size_t i = 0; i < s->owner_count; i++)
-		json_array_append_new(owners, json_pack("{s:s, s:I, s:I, s:I}", "owner", s->owner[i].name, "bytes", (json_int_t)s->owner[i].bytes,
+		json_array_append_new(owners, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "owner", s->owner[i].name, "state",
+		                                        s->owner[i].state, "restarts", (json_int_t)s->owner[i].restarts, "bytes", (json_int_t)s->owner[i].bytes,
 		                                        "peak_bytes", (json_int_t)s->owner[i].peak_bytes, "limit_bytes", (json_int_t)s->owner[i].limit_bytes));
 	return json_pack("{s:I, s:I, s:o}", "total_bytes", (json_int_t)s->memory_total, "available_bytes", (json_int_t)s->memory_available,
 	                 "owners", owners);

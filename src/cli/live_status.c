@@ -54,7 +54,7 @@ static int ask_until_fresh(const struct instance *i, json_t **ret, struct err *e
 	}
 }
 
-/* --- memory: the last that init said of each owner ------------------------------------------------------------- */
+/* --- what init reported: services, and memory by owner --------------------------------------------------------- */
 
 static int64_t number(const json_t *j, const char *key)
 {
@@ -62,47 +62,35 @@ static int64_t number(const json_t *j, const char *key)
 	return v > 0 ? (int64_t)v : 0;
 }
 
-static void take_memory(struct live_status *s, const json_t *j)
+static void text(const json_t *j, const char *key, char *buf, size_t cap)
 {
-	const char *name = json_string_value(json_object_get(j, "owner"));
-	char shown[LIVE_OWNER_TEXT];
-	size_t i = 0;
-	if (number(j, "total_bytes") > 0) {
-		s->memory_total = number(j, "total_bytes");
-		s->memory_available = number(j, "available_bytes");
-	}
-	if (name == NULL)
-		return;
-	text_escape(bytes_str(name), shown, sizeof shown);
-	while (i < s->owner_count && strcmp(s->owner[i].name, shown) != 0)
-		i++;
-	if (i == LIVE_OWNERS_MAX)
-		return;
-	struct live_owner *o = &s->owner[i];
-	s->owner_count += i == s->owner_count;
-	snprintf(o->name, sizeof o->name, "%s", shown);
-	o->bytes = number(j, "owner_bytes");
-	o->peak_bytes = number(j, "owner_peak_bytes");
-	o->limit_bytes = number(j, "owner_limit_bytes");
+	const char *s = json_string_value(json_object_get(j, key));
+	text_escape(bytes_str(s != NULL ? s : ""), buf, cap);
 }
 
-static void read_memory(struct live_status *s)
+static void take_owner(struct live_status *s, const json_t *j)
 {
-	static struct admin_call c;
-	struct err ignored;
-	struct bytes line;
-	json_t *ok;
-	if (admin_call_open(&c, s->instance.dir, &ignored) == 0 && admin_call_ask(&c, "logs", NULL, &ok, &ignored) == 0) {
-		json_decref(ok);
-		while (admin_call_line(&c, &line, &ignored) > 0) {
-			json_t *j = json_loadb((const char *)line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
-			const char *kind = json_string_value(json_object_get(j, "kind"));
-			if (kind != NULL && strcmp(kind, "memory") == 0)
-				take_memory(s, j);
-			json_decref(j);
-		}
-	}
-	admin_call_close(&c);
+	struct live_owner *o = &s->owner[s->owner_count];
+	if (s->owner_count == LIVE_OWNERS_MAX || !json_is_object(j))
+		return;
+	s->owner_count++;
+	text(j, "name", o->name, sizeof o->name);
+	text(j, "state", o->state, sizeof o->state);
+	o->restarts = number(j, "restarts");
+	o->bytes = number(j, "bytes");
+	o->peak_bytes = number(j, "peak_bytes");
+	o->limit_bytes = number(j, "limit_bytes");
+}
+
+static void take_control(struct live_status *s)
+{
+	const json_t *c = json_object_get(s->says, "control"), *owners = json_object_get(c, "owners");
+	s->memory_total = number(c, "total_bytes");
+	s->memory_available = number(c, "available_bytes");
+	s->unheard = number(c, "events_dropped") + number(c, "events_lost");
+	text(c, "last_death", s->inner_death, sizeof s->inner_death);
+	for (size_t i = 0; i < json_array_size(owners); i++)
+		take_owner(s, json_array_get(owners, i));
 }
 
 /* -------------------------------------------------------------------------------------------------------------- */
@@ -145,7 +133,7 @@ void live_status_get(const struct instance *i, struct live_status *ret)
 		snprintf(ret->why, sizeof ret->why, "its owner runs, but: %.400s", err.text);
 	} else {
 		judge(ret);
-		read_memory(ret);
+		take_control(ret);
 	}
 }
 

@@ -8,7 +8,11 @@
 
 enum { LIVE_FRESH_MS = 1500, LIVE_OWNERS_MAX = 32, LIVE_OWNER_TEXT = 128 };
 
-struct live_owner { char name[LIVE_OWNER_TEXT]; int64_t bytes, peak_bytes, limit_bytes; };
+/* A service or a job inside, or whatever else memory is counted for. */
+struct live_owner {
+	char name[LIVE_OWNER_TEXT], state[32];   /* escaped; state is "" for what is no service */
+	int64_t restarts, bytes, peak_bytes, limit_bytes;
+};
 
 struct live_status {
 	struct instance instance;
@@ -17,6 +21,8 @@ struct live_status {
 	char why[512];                   /* of unhealthy and unreachable; else "" */
 	json_t *says;                    /* owned: the answer to "status"; NULL */
 	int64_t memory_total, memory_available;  /* bytes inside, as init reported last; 0: it did not */
+	int64_t unheard;                 /* events that were lost on their way */
+	char inner_death[600];           /* of a service inside, escaped; "": none */
 	struct live_owner owner[LIVE_OWNERS_MAX];
 	size_t owner_count;
 };

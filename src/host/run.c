@@ -487,6 +487,16 @@ static int prepare(struct run *r, struct err *err)
 	return ret;
 }
 
+/* With the enclave's own last words about it, when there are any. */
+static const struct err *whole_cause(const struct run *r, const struct err *err, struct err *ret)
+{
+	const char *inside = r->collector.shutdown[0] != '\0' ? r->collector.shutdown : r->collector.last_death;
+	if (inside[0] == '\0')
+		return err;
+	fail(ret, 0, "%.250s; the enclave said: %.200s", err->text, inside);
+	return ret;
+}
+
 /* Nothing runs yet and no signal is blocked: one ends this. */
 static void back_off(struct run *r)
 {
@@ -517,7 +527,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 	};
 	r.b->owner = &r.owner;
 	notify_open(&r.notify);
-	struct err ignored;
+	struct err ignored, cause;
 	if (o->backoff)
 		back_off(&r);
 	int ret = prepare(&r, err);
@@ -544,7 +554,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 	r.b->ops->close(r.b);
 	admin_close(&r.admin);
 	if (r.dir.lock >= 0)
-		history_end(o->name, ret < 0 ? err : NULL, &ignored);
+		history_end(o->name, ret < 0 ? whole_cause(&r, err, &cause) : NULL, &ignored);
 	run_dir_close(&r.dir);
 	notify_close(&r.notify);
 	return ret;

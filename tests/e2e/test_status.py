@@ -205,14 +205,17 @@ def clean(text):
 
 def test_what_an_instance_says_is_escaped():
     says = {"ok": True, "phase": "running", "backend": EVIL, "simulated": True, "service": EVIL, "gateway": EVIL, "pid": -1, "uptime_ms": 10**15,
-            "pcrs": {EVIL: EVIL, "0": 7}, "health": {"answers": True, "answered_ms_ago": 1, "versions": {EVIL: EVIL, "x": None}}}
-    events = [{"kind": "memory", "owner": EVIL, "owner_bytes": -1, "total_bytes": 5 << 20}, {"kind": EVIL, "ms": "x", EVIL: EVIL, "text": EVIL * 300}]
+            "pcrs": {EVIL: EVIL, "0": 7}, "health": {"answers": True, "answered_ms_ago": 1, "versions": {EVIL: EVIL, "x": None}},
+            "control": {"total_bytes": 64 << 20, "available_bytes": 5 << 20, "events_lost": 3, "last_death": EVIL,
+                        "owners": [{"name": EVIL, "state": EVIL, "bytes": -1, "restarts": 2}, 7] + [{}] * 100}}
+    events = [{"kind": EVIL, "ms": "x", EVIL: EVIL, "text": EVIL * 300}]
     with Liar(b"".join(json.dumps(j).encode() + b"\n" for j in [says, *events])) as liar:
         for command in ["status"], ["list"], ["logs"], ["logs", "--json"], ["status", "--json"]:
             done = tee_rex(*command, *([] if command == ["list"] else [liar.name]))
             assert done.returncode in (0, 1) and clean(done.stdout) and clean(done.stderr), (command, done.stdout)
             assert len(done.stdout) < 100_000
-        assert "\\x1b" in tee_rex("status", liar.name).stdout
+        text = tee_rex("status", liar.name).stdout
+        assert "\\x1b" in text and "64 MiB, 5 MiB available" in text and "3 events were lost" in text
     with Liar(b'{"ok":true}\n' + EVIL.encode() + b"\0\n" + b"line\r\nnext\n") as liar:
         done = tee_rex("console", liar.name)
         assert done.returncode == 0 and clean(done.stdout) and done.stdout.endswith("line\nnext\n")
