@@ -17,13 +17,13 @@ struct build_args {
 	struct image_args image;
 	const char *output, *kernel, *kernel_config, *module, *init, *cmdline;
 	const char *name, *version, *metadata, *build_time;
-	const char *layout, *compress, *service, *user, *workdir;
+	const char *layout, *compress, *service, *user, *workdir, *log;
 	struct option_list entrypoint, cmd, env, bridge;
 	uint64_t epoch, writable_mib;
 	bool nsm, json;
 };
 
-enum { NOT_GIVEN = -1 };
+enum { NOT_GIVEN = -1, WRITABLE_MIB = 64 };
 
 static const struct option_spec options[] = {
 	{ 'o', "output", OPT_STRING, offsetof(struct build_args, output), "FILE", "the enclave image; appears whole or not at all" },
@@ -41,9 +41,10 @@ static const struct option_spec options[] = {
 	{ 0, "workdir", OPT_STRING, offsetof(struct build_args, workdir), "DIR", "in place of the image's WORKDIR" },
 	{ 0, "bridge", OPT_LIST, offsetof(struct build_args, bridge), "PORT[:TCP]", "vsock ports that lead to TCP ports, in place of EXPOSE" },
 	{ 0, "nsm", OPT_FLAG, offsetof(struct build_args, nsm), NULL, "the service may use /dev/nsm, and with it be the enclave" },
+	{ 0, "log", OPT_STRING, offsetof(struct build_args, log), "WHAT", "what of it leaves the enclave: events (the default) or stderr, its output too" },
 	{ 0, "service", OPT_STRING, offsetof(struct build_args, service), "FILE", "a whole service table instead (docs/SERVICES.md)" },
 	{ 0, "epoch", OPT_U64, offsetof(struct build_args, epoch), "N", "of the image; only ever goes up (default: 0)" },
-	{ 0, "writable", OPT_MIB, offsetof(struct build_args, writable_mib), "MIB", "the application may write that much over its files; 0: read-only" },
+	{ 0, "writable", OPT_MIB, offsetof(struct build_args, writable_mib), "MIB", "the application may write that much over its files (default: 64; 0: read-only)" },
 	{ 0, "name", OPT_STRING, offsetof(struct build_args, name), "NAME", "of the image (default: SOURCE's)" },
 	{ 0, "version", OPT_STRING, offsetof(struct build_args, version), "VERSION", "of the image (default: 1.0)" },
 	{ 0, "metadata", OPT_STRING, offsetof(struct build_args, metadata), "FILE", "JSON object to carry along as CustomMetadata" },
@@ -58,7 +59,7 @@ static const struct option_spec options[] = {
 
 static bool overrides_given(const struct build_args *a)
 {
-	return a->entrypoint.n > 0 || a->cmd.n > 0 || a->env.n > 0 || a->bridge.n > 0 || a->user != NULL || a->workdir != NULL || a->nsm;
+	return a->entrypoint.n > 0 || a->cmd.n > 0 || a->env.n > 0 || a->bridge.n > 0 || a->user != NULL || a->workdir != NULL || a->log != NULL || a->nsm;
 }
 
 static enum image_code load_table(const char *path, struct service_table *ret, struct err *err)
@@ -84,6 +85,9 @@ static enum image_code make_table(const struct build_args *a, struct rootfs *r, 
 			c = app_service_check(r, &ret->table, err);
 	} else {
 		c = app_service_make(r, &o, ret, err);
+		ret->table.writable_mib = WRITABLE_MIB;
+		if (a->log != NULL && strcmp(a->log, "stderr") == 0)
+			ret->table.service[0].log = SERVICE_LOG_STDERR;
 	}
 	ret->table.layout = layout;
 	if (a->epoch != (uint64_t)NOT_GIVEN)
@@ -143,6 +147,8 @@ static int take_choices(const struct build_args *a, struct work *w, struct err *
 	w->service.table.layout = a->layout == NULL || strcmp(a->layout, "squashfs") == 0 ? LAYOUT_SQUASHFS : LAYOUT_PLAIN;
 	if (w->service.table.layout == LAYOUT_PLAIN && strcmp(a->layout, "plain") != 0)
 		return fail(err, 0, "--layout wants squashfs or plain, not \"%.40s\"", a->layout);
+	if (a->log != NULL && strcmp(a->log, "events") != 0 && strcmp(a->log, "stderr") != 0)
+		return fail(err, 0, "--log wants events or stderr, not \"%.40s\"", a->log);
 	p->packing = RAMDISK_ZSTD;
 	if (a->compress != NULL && !ramdisk_packing_parse(a->compress, &p->packing))
 		return fail(err, 0, "--compress wants none, gzip or zstd, not \"%.40s\"", a->compress);

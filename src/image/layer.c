@@ -40,7 +40,8 @@ enum path_result path_normalize(struct bytes in, uint8_t out[TREE_PATH_MAX + 1],
 	size_t n = 0;
 	if (in.n == 0)
 		return PATH_EMPTY;
-	if (in.p[0] == '/')
+	/* umoci writes "/" for the root itself, which leads nowhere else */
+	if (in.p[0] == '/' && in.n > 1)
 		return PATH_ABSOLUTE;
 	if (memchr(in.p, '\0', in.n) != NULL)
 		return PATH_ZERO;

@@ -265,7 +265,15 @@ static enum image_code read_header(struct tar_reader *r, struct err *err)
 {
 	uint8_t block[TAR_BLOCK_SIZE];
 	size_t n;
-	enum image_code c = pass(r, r->left + r->padding, err);
+	bool ended = false;
+	enum image_code c = pass(r, r->left, err);
+	if (c == IMAGE_OK && r->padding > 0) {
+		/* umoci ends an archive with the last byte of the last file: its digest says that this is all */
+		c = refill(r, err);
+		ended = c == IMAGE_OK && r->buf_n == 0;
+	}
+	if (c == IMAGE_OK && !ended)
+		c = pass(r, r->padding, err);
 	r->left = r->padding = 0;
 	if (c == IMAGE_OK)
 		c = take(r, block, sizeof block, &n, err);
