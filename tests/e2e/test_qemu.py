@@ -105,6 +105,26 @@ def test_a_reader_that_does_not_read_stops_nobody_else(vm):
     assert vm.command_line("connect 3 9000") == "ok"
 
 
+def test_a_parent_that_pushes_back_does_not_stop_it(image, tmp_path):
+    """Both sides ask for what is refused, hundreds of times at once, while the parent takes nothing when it cannot answer."""
+    def refused(port):
+        with vm.dial(port) as s:
+            try:
+                return s.recv(1) == b""
+            except ConnectionResetError:
+                return True
+
+    def asked(_):
+        with vm.dial(9103) as s, s.makefile("rb") as f:
+            s.sendall(b"connect 3 77\n" * 40)
+            return [f.readline() for _ in range(40)]
+    with Vm(tmp_path, image, ["--push-back"]) as vm, concurrent.futures.ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(asked, i) for i in range(8)]
+        assert all(pool.map(refused, range(20000, 20400)))
+        assert all(line == b"ECONNRESET\n" for a in answers for line in a.result())
+        assert vm.command_line("connect 3 9000") == "ok"
+
+
 def test_closing_reaches_the_guest(vm):
     """A client that leaves ends the guest's process: what cancels a job."""
     def processes():

@@ -436,6 +436,101 @@ static void push_back(void **state)
 	assert_int_equal(answers, FAKE_SIZE + 10);
 }
 
+/* --- two sides that push back ------------------------------------------------------------------------------------
+ * A model of Linux's driver as the guest, beside the device as the parent. The guest asks for connections that are refused, the
+ * parent likewise: both have answers to give. `mainline`: it takes nothing while as many answers wait as the ring has entries
+ * (docs/KERNEL.md); with our patch it always takes, and drops what it cannot answer any more. */
+enum { WANTED = 600, HOSTS = 300 };
+struct model {
+	struct fixture *x;
+	bool mainline;
+	unsigned answered, requests;             /* its own requests that were refused; the parent's that came */
+	struct vsock_header queue[WANTED + HOSTS];       /* to be sent, in order: requests and answers wait in one line */
+	unsigned queued, queue_at, waiting;      /* waiting: answers among them */
+	uint16_t tx_used;                        /* descriptors of the transmit ring are slots, in order */
+	unsigned tx_sent;
+};
+
+static bool tx_room(struct model *m)
+{
+	uint32_t id, length;
+	while (fake_used(&m->x->f, TX, &id, &length))
+		m->tx_used++;
+	return (uint16_t)(m->tx_sent - m->tx_used) < FAKE_SIZE;
+}
+
+static void tx_put(struct model *m, const struct vsock_header *h)
+{
+	unsigned slot = m->tx_sent++ % FAKE_SIZE;
+	uint8_t *p = m->x->f.p + TX_AT + slot * 64;
+	memset(p, 0, VSOCK_HEADER_SIZE);
+	memcpy(p, &h->src_cid, 8);
+	memcpy(p + 8, &h->dst_cid, 8);
+	memcpy(p + 16, &h->src_port, 4);
+	memcpy(p + 20, &h->dst_port, 4);
+	memcpy(p + 28, &h->type, 2);
+	memcpy(p + 30, &h->op, 2);
+	fake_desc(&m->x->f, TX, slot, FAKE_GUEST + TX_AT + slot * 64, VSOCK_HEADER_SIZE, 0, 0);
+	fake_offer(&m->x->f, TX, (uint16_t)slot);
+}
+
+static void model_send(struct model *m)
+{
+	for (; m->queue_at < m->queued && tx_room(m); m->queue_at++) {
+		m->waiting -= m->queue[m->queue_at].op == RST;
+		tx_put(m, &m->queue[m->queue_at]);
+	}
+}
+
+static void model_receive(struct model *m)
+{
+	struct vsock_header h;
+	struct bytes payload;
+	while (!(m->mainline && m->waiting >= FAKE_SIZE) && receive(m->x, &h, &payload)) {
+		if (h.op == REQUEST) {
+			m->requests++;
+			m->waiting++;
+			m->queue[m->queued++] = packet(RST, h.dst_port, h.src_port);
+		}
+		m->answered += h.op == RST;
+		post(m->x, 1);
+	}
+}
+
+/* True when both got through with everything: the guest's refused requests and the parent's. */
+static bool both_get_through(struct fixture *x, bool parent_pushes_back, bool guest_is_mainline)
+{
+	static struct model m;
+	static int host[HOSTS];
+	m = (struct model){ .x = x, .mainline = guest_is_mainline };
+	x->d.push_back = parent_pushes_back;
+	snprintf(x->path, sizeof x->path, "%s/service", x->dir);
+	for (int i = 0; i < HOSTS; i++) {
+		host[i] = dial(x->path);
+		if (i % 4 == 3)
+			settle(x);
+	}
+	for (unsigned i = 0; i < WANTED; i++)
+		m.queue[m.queued++] = packet(REQUEST, 6000 + i, 7);
+	post(x, FAKE_SIZE);
+	for (int round = 0; round < 200; round++) {
+		model_send(&m);
+		kick(x, TX);
+		model_receive(&m);
+	}
+	bool refused = true;
+	for (int i = 0; i < HOSTS; i++) {
+		refused &= eof(host[i]);
+		close(host[i]);
+	}
+	settle(x);
+	return refused && m.answered == WANTED && m.requests == HOSTS && m.queue_at == m.queued;
+}
+
+static void one_side_that_drains_is_enough(void **state) { assert_true(both_get_through(*state, true, false)); }
+static void also_when_it_is_the_parent(void **state) { assert_true(both_get_through(*state, false, true)); }
+static void two_that_push_back_stop_each_other(void **state) { assert_false(both_get_through(*state, true, true)); }
+
 static void a_broken_queue_ends_the_device(void **state)
 {
 	struct fixture *x = *state;
@@ -482,6 +577,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(data_both_ways_and_an_orderly_end), T(the_host_s_connections), T(credit_is_kept_by_both),
 		T(strange_packets_cost_their_own_connection), T(nobody_listens), T(answers_are_bounded), T(push_back),
+		T(one_side_that_drains_is_enough), T(also_when_it_is_the_parent), T(two_that_push_back_stop_each_other),
 		T(a_broken_queue_ends_the_device), T(receive_buffers_too_small_end_it_too), T(qemu_s_end), T(nonsense_from_qemu),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
