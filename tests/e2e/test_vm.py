@@ -169,9 +169,11 @@ def test_out_of_memory_is_told_by_the_answer_and_by_the_host(vm):
 
 
 def test_the_other_job_goes_on(vm):
-    """Two at once: one takes all it can get and is killed; the other is not."""
+    """Two at once: one with a large payload puts its word wherever it can write, then takes all memory it can get and is killed;
+    the other's proof is its own."""
     results = {}
-    messages = {"bad": vm.encrypt(b"eat\n"), "good": vm.encrypt(b"sleep 3000 64\n")}
+    poison = os.urandom(12).hex()
+    messages = {"bad": vm.encrypt(f"spread {poison} eat\n".encode() + os.urandom(7 << 20)), "good": vm.encrypt(b"sleep 6000 64\n")}
     threads = [threading.Thread(target=lambda n=n, m=m: results.__setitem__(n, exchange(vm.socket, "prove", m, size=len(m))))
                for n, m in messages.items()]
     for t in threads:
@@ -179,6 +181,8 @@ def test_the_other_job_goes_on(vm):
     for t in threads:
         t.join()
     assert results["bad"][0] == "out-of-memory" and results["good"][0] == "ok", results
+    assert results["good"][1]["proof"] == (2).to_bytes(4, "big") + b"p" * 64
+    wait_for(lambda: not vm.memory_has(poison.encode()), 30, "the end of what it had written")
 
 
 @pytest.mark.parametrize("act", ["fork-bomb", "tree-proof", "abort", "exit 3", "none", "symlink", "fill"])
