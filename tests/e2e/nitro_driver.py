@@ -7,6 +7,7 @@ own. The model holds the writing end. When the last reader is gone the enclave i
 the writing end is closed, and poll() says POLLHUP, as the driver does."""
 import array
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -15,6 +16,8 @@ import socket
 import struct
 import threading
 import time
+
+import pytest
 
 from conftest import BUILD
 
@@ -301,6 +304,7 @@ class Driver:
         for run in runs:
             self._request("SLOT_ADD_MEM")
             vm.runs.append(run)
+        self.last_runs = len(vm.runs)
         return 0, None
 
     # NE_ADD_VCPU
@@ -437,3 +441,24 @@ class Driver:
         s.listen(16)
         return s
 
+
+# --- pages of this machine --------------------------------------------------------------------------------------------
+
+POOL = pathlib.Path("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages")
+
+
+@pytest.fixture
+def real_pages():
+    """64 huge pages of 2 MiB of this machine, alone with them; it has as many as before afterwards."""
+    if os.geteuid() != 0 or not os.access(POOL, os.W_OK):
+        pytest.skip("huge pages cannot be reserved here (root and a kernel with them are needed)")
+    with open("/tmp/tee-rex-hugepages.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = POOL.read_text()
+        try:
+            POOL.write_text(f"{int(before) + 64}")
+            if int(POOL.read_text()) < int(before) + 64:
+                pytest.skip("this machine has no 64 huge pages to spare at the moment")
+            yield 64
+        finally:
+            POOL.write_text(before)

@@ -1,9 +1,7 @@
 """linux/ne_dev in front of a model of the driver: every error that the driver can return, with its cause, a case that meets it
 and what tee-rex says; those that no program can meet, with the reason. The model is tests/e2e/nitro_driver.py."""
 import errno
-import fcntl
 import os
-import pathlib
 import signal
 import subprocess
 import time
@@ -11,7 +9,7 @@ import time
 import pytest
 
 from conftest import BUILD, wait_for
-from nitro_driver import NE, Driver
+from nitro_driver import NE, POOL, Driver, real_pages  # noqa: F401 (a fixture)
 
 PROBE = BUILD / "tests" / "tools" / "nitro_probe"
 READY = ["create", "huge=64", "vcpu", "vcpu"]
@@ -188,26 +186,6 @@ def test_the_last_duplicate_of_the_descriptor_keeps_the_enclave(short_dir):
         p.send_signal(signal.SIGKILL)
         p.wait()
         wait_for(lambda: not driver.vms)
-
-
-POOL = pathlib.Path("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages")
-
-
-@pytest.fixture
-def real_pages():
-    """64 huge pages of 2 MiB of this machine, alone with them; it has as many as before afterwards."""
-    if os.geteuid() != 0 or not os.access(POOL, os.W_OK):
-        pytest.skip("huge pages cannot be reserved here (root and a kernel with them are needed)")
-    with open("/tmp/tee-rex-hugepages.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = POOL.read_text()
-        try:
-            POOL.write_text(f"{int(before) + 64}")
-            if int(POOL.read_text()) < int(before) + 64:
-                pytest.skip("this machine has no 64 huge pages to spare at the moment")
-            yield 64
-        finally:
-            POOL.write_text(before)
 
 
 def test_real_huge_pages(short_dir, real_pages):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import BUILD, wait_for
-from nitro_driver import MIB, Driver
+from nitro_driver import MIB, POOL, Driver, real_pages  # noqa: F401 (a fixture)
 from nitro_guest import FakeGuest, Run
 
 TEE_REX = BUILD / "tee-rex"
@@ -143,6 +143,31 @@ def test_production_has_no_console_and_says_why(machine, image, tmp_path):
     answer = run.ask("console")
     assert not answer["ok"] and "debug" in answer["error"]
     assert run.stop() == 0
+
+
+def test_real_huge_pages(short_dir, image, tmp_path, real_pages):
+    """The kernel's own pages: the regions are as many as foretold, no more than in the order in which the pages came, and all
+    pages return."""
+    free = POOL.parent / "free_hugepages"
+    before = int(free.read_text())
+    with Driver(short_dir, huge="real", regions_max=10**6) as driver:
+        driver.on_start = lambda vm: FakeGuest(driver, vm)
+        run = Run(driver, image, tmp_path, "--memory", "128")
+        vm = next(iter(driver.vms.values()))
+        assert vm.memory == 128 * MIB and vm.image == image.read_bytes()
+        assert f"{len(vm.runs)} contiguous regions" in run.stderr
+        assert int(free.read_text()) == before - 64
+        left = 2 * int(free.read_text())
+        said = refused(driver, image, tmp_path, "--memory", str(left + 66))
+        assert f"{left + 66} MiB of huge pages are needed on one NUMA node; node 0 has {left} of" in said
+        assert run.stop() == 0
+        wait_for(lambda: int(free.read_text()) == before, what="the return of the pages")
+        driver.on_start = None
+        came = subprocess.run([BUILD / "tests/tools/nitro_probe", "create", "huge=128", "vcpu", "vcpu", "start"],
+                              env=driver.environment(), capture_output=True, text=True)
+        assert came.returncode == 0
+        print(f"64 pages: {len(vm.runs)} regions in physical order, {driver.last_runs} as they came")
+        assert len(vm.runs) <= driver.last_runs
 
 
 # --- ends --------------------------------------------------------------------------------------------------------------
