@@ -1,6 +1,7 @@
 #include "cli/reserve_args.h"
 
 #include "base/text.h"
+#include "cli/reserve_instances.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -19,6 +20,11 @@ static int request_of_options(const struct reserve_args *a, struct reserve_reque
 	for (size_t i = 0; i < a->memory.n; i++)
 		if (!text_to_u64(bytes_str(a->memory.value[i]), UINT64_C(1) << 30, &q->enclave_mib[q->enclaves++]))
 			return fail(err, 0, "--memory wants a whole number of MiB, not \"%.40s\"", a->memory.value[i]);
+	if (a->instances && (a->memory.n > 0 || a->cpus > 0))
+		return fail(err, 0, "--instances stands for --memory and --cpus: leave those out");
+	int ret = a->instances ? reserve_instances(a->root != NULL ? a->root : "", q, err) : 0;
+	if (ret < 0)
+		return ret;
 	if (a->node != NULL && !text_to_u64(bytes_str(a->node), NODES_MAX - 1, &node))
 		return fail(err, 0, "--node wants a number below %d, not \"%.40s\"", NODES_MAX, a->node);
 	if (a->node != NULL)
@@ -27,7 +33,7 @@ static int request_of_options(const struct reserve_args *a, struct reserve_reque
 	if (q->has_cpu_list && (!cpulist_parse(bytes_str(a->cpu_list), &q->cpu_list) || cpu_set_empty(&q->cpu_list)))
 		return fail(err, 0, "--cpu-list wants CPUs such as 2,3,6-9, not \"%.80s\"", a->cpu_list);
 	if (q->has_cpu_list && q->cpus > 0)
-		return fail(err, 0, "--cpus and --cpu-list exclude each other");
+		return fail(err, 0, "%s and --cpu-list exclude each other", a->instances ? "enclave.cpus" : "--cpus");
 	return 0;
 }
 

@@ -9,11 +9,12 @@ struct reserve_args {
 	const char *root, *cpu_list, *node;
 	struct option_list memory;
 	uint64_t cpus, host_reserve_mib, regions;
-	bool small_pages, take_over, boot, json;
+	bool instances, small_pages, take_over, boot, json;
 };
 
 #define RESERVE_OPTIONS \
 	{ 'm', "memory", OPT_LIST, offsetof(struct reserve_args, memory), "MIB", "of one enclave; once for each (default: what allocator.yaml says)" }, \
+	{ 0, "instances", OPT_FLAG, offsetof(struct reserve_args, instances), NULL, "what the configurations in /etc/tee-rex say (enclave.memory_mib, enclave.cpus)" }, \
 	{ 0, "cpus", OPT_U64, offsetof(struct reserve_args, cpus), "N", "for all enclaves (default: the pool as it is, or a core for each)" }, \
 	{ 0, "cpu-list", OPT_STRING, offsetof(struct reserve_args, cpu_list), "LIST", "these CPUs, such as 2,3,6-9" }, \
 	{ 0, "host-reserve", OPT_MIB, offsetof(struct reserve_args, host_reserve_mib), "MIB", "the host keeps this much beside what runs now (default: a sixteenth, 512 to 4096)" }, \

@@ -55,6 +55,24 @@ def test_wrong_use(tee_rex, arguments, says):
         assert result.returncode == 2 and says in result.stderr
 
 
+def test_what_the_configurations_say(host, tee_rex):
+    """--instances: every hardware instance is an enclave; the others are none."""
+    refused = tee_rex("plan", "--instances")
+    assert refused.returncode == 2 and "no configuration" in refused.stderr
+    host.put("etc/tee-rex/a.yaml", "enclave: {backend: nitro, image: /a.eif, memory_mib: 1472, cpus: 2}\n")
+    host.put("etc/tee-rex/b.yaml", "enclave: {image: /b.eif, memory_mib: 448, cpus: 2}\n")
+    host.put("etc/tee-rex/c.yaml", "enclave: {backend: process}\n")
+    assert json.loads(tee_rex("plan", "--instances", "--json").stdout) == json.loads(tee_rex("plan", "-m", 1472, "-m", 448, "--cpus", 4, "--json").stdout)
+    assert tee_rex("reserve", "--instances").returncode == 0 and host.pages(1048576) == 1
+    assert "stands for --memory" in tee_rex("plan", "--instances", "-m", 448).stderr
+    host.put("etc/tee-rex/d.yaml", "enclave: {backend: nitro, image: /d.eif}\n")
+    assert "d.yaml does not say enclave.memory_mib" in tee_rex("plan", "--instances").stderr
+    host.put("etc/tee-rex/d.yaml", "enclave: {image: /d.eif, memory_mib: 64}\n")
+    assert "d.yaml: enclave.cpus: say it in every" in tee_rex("plan", "--instances").stderr
+    host.put("etc/tee-rex/d.yaml", "enclave: {memroy_mib: 1}\n")
+    assert "d.yaml:1: there is no key enclave.memroy_mib" in tee_rex("plan", "--instances").stderr
+
+
 def test_reserve_release(host, tee_rex):
     before = host.snapshot()
     result = tee_rex("reserve", "-m", 1472, "--cpus", 2)
