@@ -20,9 +20,11 @@ static int64_t wall_ms(void)
 
 static int directory(char *buf, size_t cap, struct err *err)
 {
-	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *given = getenv("STATE_DIRECTORY");
 	int n;
-	if (geteuid() == 0)
+	if (given != NULL && given[0] == '/' && strchr(given, ':') == NULL)
+		n = snprintf(buf, cap, "%s/history", given);
+	else if (geteuid() == 0)
 		n = snprintf(buf, cap, "/var/lib/tee-rex/history");
 	else if (xdg != NULL && xdg[0] == '/')
 		n = snprintf(buf, cap, "%s/tee-rex/history", xdg);

@@ -1,5 +1,6 @@
 /* What is remembered of an instance beyond its life: how often it started, how and why it last ended. One small JSON file
- * below /var/lib/tee-rex/history (a user's: $XDG_STATE_HOME/tee-rex/history), replaced as a whole. An instance that finds
+ * below $STATE_DIRECTORY/history, which a service manager may set, /var/lib/tee-rex/history (a user's:
+ * $XDG_STATE_HOME/tee-rex/history), replaced as a whole. An instance that finds
  * itself "running" at its start was killed, or its host was: nobody else leaves that behind. */
 #ifndef HOST_HISTORY_H
 #define HOST_HISTORY_H

@@ -16,7 +16,15 @@ BUILD = pathlib.Path(os.environ.get("TEE_REX_BUILD") or TOP / "build")
 
 
 def pytest_configure(config):
+    # what instances remember of themselves stays out of the machine's own /var/lib
+    config.state_directory = tempfile.mkdtemp(prefix="tr-state-", dir="/tmp")
+    os.chmod(config.state_directory, 0o755)
+    os.environ["STATE_DIRECTORY"] = config.state_directory
     config.addinivalue_line("markers", "slow: takes minutes the first time; only with ./check --slow")
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.state_directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -114,14 +114,12 @@ def test_the_generator_takes_addresses_from_configurations(installed, tmp_path):
 
 # --- coming back ----------------------------------------------------------------------------------------------------
 @pytest.fixture
-def instance(build, short_dir, monkeypatch):
+def instance(build, short_dir):
     """A configured instance that cannot start for long: its history is written by hand."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(short_dir))
     name = "test-" + uuid.uuid4().hex[:12]
     (short_dir / "measured").write_text("[recipe]\ncrs = none\n")
     (short_dir / f"{name}.yaml").write_text(f"enclave: {{backend: process, config: {short_dir}/measured, state: {short_dir}/nsm}}\n")
-    base = pathlib.Path("/var/lib/tee-rex") if os.geteuid() == 0 else short_dir / "tee-rex"
-    history = base / "history" / f"{name}.json"
+    history = pathlib.Path(os.environ["STATE_DIRECTORY"]) / "history" / f"{name}.json"
     history.parent.mkdir(parents=True, exist_ok=True)
     yield build, short_dir, name, history
     history.unlink(missing_ok=True)

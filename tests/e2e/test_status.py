@@ -18,12 +18,6 @@ from enclave import Enclave, TEE_REX
 CONFIG = "[recipe]\ncrs = none\n"
 
 
-@pytest.fixture(autouse=True)
-def own_place(short_dir, monkeypatch):
-    """As a user's own: nothing of this test in /run and /var/lib. Root's places are fixed, so only its histories go there."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(short_dir))
-
-
 @pytest.fixture
 def enclave(tmp_path):
     with Enclave(tmp_path, CONFIG) as e:
@@ -32,8 +26,7 @@ def enclave(tmp_path):
 
 
 def history_path(name):
-    base = pathlib.Path("/var/lib/tee-rex") if os.geteuid() == 0 else pathlib.Path(os.environ["XDG_STATE_HOME"]) / "tee-rex"
-    return base / "history" / f"{name}.json"
+    return pathlib.Path(os.environ["STATE_DIRECTORY"]) / "history" / f"{name}.json"
 
 
 def forget(name):
