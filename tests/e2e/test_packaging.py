@@ -233,3 +233,25 @@ def test_the_gateway_takes_the_service_managers_sockets(build, short_dir):
         finally:
             gateway.kill()
             gateway.wait()
+
+
+def test_the_sandbox_leaves_what_run_calls(installed):
+    """Calls that the filter's groups would take away and that the Nitro backend makes on hardware only."""
+    need("systemd-analyze")
+    text = (units(installed) / "tee-rex@.service").read_text()
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", text, re.M):
+        names = set()
+        todo = line.lstrip("~").split()
+        while todo:
+            word = todo.pop()
+            if word.startswith("@"):
+                listed = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", word], capture_output=True, text=True, check=True).stdout
+                todo += [w for w in listed.split("\n") for w in [w.strip()] if w and not w.startswith(("#",)) and w != word]
+            else:
+                names.add(word)
+        allowed = allowed - names if line.startswith("~") else allowed | names
+    for call in ("ioctl", "mmap", "set_mempolicy", "chown", "fchmodat", "flock", "pidfd_open", "epoll_wait", "signalfd4", "accept4", "sendmsg"):
+        assert call in allowed, call
+    for call in ("ptrace", "bpf", "mount", "setuid", "init_module", "reboot", "swapon", "perf_event_open"):
+        assert call not in allowed, call
