@@ -280,3 +280,38 @@ def test_what_cannot_run_is_refused_with_the_reason(image, tmp_path):
     said = refused([image, "--memory", "128", *state], {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
     assert "version 7.2.1" in said and "install the package" in said
     assert not pathlib.Path("/run/tee-rex/refused").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_an_ordinary_user_can_run_it(image):
+    directory = pathlib.Path(subprocess.run(["mktemp", "-d", "/tmp/vm-user.XXXXXX"], check=True, capture_output=True, text=True).stdout.strip())
+    os.chown(directory, 65533, 65533)
+    mine = directory / "app.eif"
+    mine.write_bytes(pathlib.Path(image).read_bytes())
+    prefix = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR", f"HOME={directory}"]
+    vm = Vm(directory, mine, prefix=prefix, start=False)
+    vm.run_dir = pathlib.Path("/tmp/tee-rex-65533") / vm.name
+    try:
+        vm.start()
+        assert vm.command_line("connect 3 9000") == "ok"
+        assert vm.stop() == 0 and not vm.run_dir.exists()
+    finally:
+        subprocess.run(["rm", "-rf", directory, "/tmp/tee-rex-65533"], check=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/kvm"), reason="there is no /dev/kvm")
+def test_the_verdict_on_kvm_is_remembered(image, tmp_path):
+    """Whatever it is here: found within seconds the first time, not asked for again the second."""
+    kept = pathlib.Path("/run/tee-rex/.kvm" if os.geteuid() == 0 else f"/tmp/tee-rex-{os.geteuid()}/.kvm")
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("nonsense\n")
+    (tmp_path / "again").mkdir()
+    for directory, asked in ((tmp_path, True), (tmp_path / "again", False)):
+        with Vm(directory, image) as vm:
+            said = vm.log.read_text()
+            assert ("finding out whether KVM" in said) == asked and vm.ready_s < 30
+            assert "(KVM)" in said or "(software emulation)" in said
+    verdict = kept.read_text()
+    assert verdict.endswith(("works: yes\n", "works: no\n"))
+    if verdict.endswith("no\n"):
+        assert "KVM does not run a guest" in refused([image, "--memory", "128", "--accel", "kvm", "--state", tmp_path / "nsm", "--name", "kvm"])
