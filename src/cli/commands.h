@@ -23,6 +23,7 @@ int release_main(int argc, char **argv);
 int reserve_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 int sign_main(int argc, char **argv);
+int size_main(int argc, char **argv);
 int status_main(int argc, char **argv);
 int stop_main(int argc, char **argv);
 int upload_main(int argc, char **argv);

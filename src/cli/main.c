@@ -35,6 +35,7 @@ static const struct command {
 	{ "reserve", reserve_main, "reserve huge pages and CPUs for enclaves, or change nothing" },
 	{ "release", release_main, "give back what reserve took" },
 	{ "doctor", doctor_main, "find what is wrong with this host, or would be at the next boot" },
+	{ "size", size_main, "say how much memory an image and its jobs need, and what for" },
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
