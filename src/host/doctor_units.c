@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/enclave_need.h"
+#include "image/metadata.h"
 #include "linux/small_file.h"
 
 #include <ctype.h>
@@ -157,6 +158,22 @@ static bool is_loud(const char *cmdline)
 	return console && loud;
 }
 
+/* tee-rex build puts in an init that silences the kernel first of all. tee-rex eif writes the same tool's name around any init, but knows
+ * nothing of a container image. */
+static bool has_our_init(const struct eif_file *f)
+{
+	CLEANUP(free_ptr) uint8_t *text = malloc(EIF_METADATA_MAX);
+	size_t n;
+	json_t *j = NULL;
+	if (text == NULL || eif_file_read(f, eif_file_find(f, EIF_METADATA), text, EIF_METADATA_MAX, &n, NULL) < 0 ||
+	    metadata_parse(bytes_of(text, n), &j) != METADATA_OK)
+		return false;
+	const char *tool = json_string_value(json_object_get(json_object_get(j, "BuildMetadata"), "BuildTool"));
+	bool ours = tool != NULL && strcmp(tool, "tee-rex") == 0 && json_object_size(json_object_get(j, "DockerInfo")) > 0;
+	json_decref(j);
+	return ours;
+}
+
 void look_console(const struct host_view *v, struct findings *f)
 {
 	char path[ROOTED_PATH_MAX];
@@ -170,7 +187,7 @@ void look_console(const struct host_view *v, struct findings *f)
 		    eif_file_read(&file, eif_file_find(&file, EIF_CMDLINE), cmdline, sizeof cmdline - 1, &n, &err) < 0)
 			continue;
 		cmdline[n] = '\0';
-		if (is_loud((const char *)cmdline))
+		if (is_loud((const char *)cmdline) && !has_our_init(&file))
 			finding_add(f, "%s: its image's kernel prints everything to the serial console", v->instance[i].path);
 	}
 	for (size_t i = 0; i < v->units.n; i++)

@@ -52,7 +52,10 @@ static bool add_entries(struct stream *in, uint64_t *unpacked, struct err *err, 
 				*unpacked += pages(r.entry.size) + INODE;
 		}
 	}
-	return *ret == IMAGE_OK && cpio_reader_end(&r) == CPIO_OK;
+	if (*ret == IMAGE_IO || cpio_reader_end(&r) != CPIO_OK)
+		return false;
+	*ret = IMAGE_OK;                         /* the archive is whole; behind a packed one there may be padding */
+	return true;
 }
 
 static int add_ramdisk(const struct eif_file *f, size_t section, struct enclave_need *need, struct err *err)

@@ -20,11 +20,16 @@ SETTINGS = "etc/tee-rex/prover.yaml"
 QUIET = eifs.LINE + b" quiet"
 
 
-def make_image(line=QUIET, ramdisk=None):
-    parts = [(kind, line if kind == eifs.CMDLINE else payload) for kind, payload in eifs.MEASURED]
+def make_image(line=QUIET, ramdisk=None, metadata=None):
+    replaced = {eifs.CMDLINE: line, eifs.METADATA: metadata or eifs.metadata()}
+    parts = [(kind, replaced.get(kind, payload)) for kind, payload in eifs.MEASURED]
     if ramdisk is not None:
         parts[-1] = (eifs.RAMDISK, ramdisk)
     return eifs.Image(parts).pack()
+
+
+def built_by(tool, **docker_info):
+    return eifs.metadata(BuildMetadata={**eifs.identity()["BuildMetadata"], "BuildTool": tool}, DockerInfo=docker_info)
 
 
 class Host(ParentHost):
@@ -241,6 +246,7 @@ def test_every_check_is_planted(build):
     ("debug-enclave", lambda h: h.unit("ExecStart=/usr/bin/nitro-cli run-enclave --debug-mode --eif-path /srv/a.eif")),
     ("console-unread", lambda h: h.unit("ExecStart=/usr/bin/nitro-cli console --enclave-name a")),
     ("console-unread", lambda h: h.put_bytes(IMAGE, make_image(line=QUIET + b" loglevel=7"))),
+    ("console-unread", lambda h: h.put_bytes(IMAGE, make_image(line=eifs.LINE, metadata=built_by("tee-rex")))),
     ("image-damaged", lambda h: h.put(IMAGE, "not an image")),
     ("instance-died", lambda h: history(h, running=False, death="out of memory: the service was killed", death_ms=5000, ended_ms=5000)),
     ("kernel-too-old", lambda h: h.put("proc/sys/kernel/osrelease", "4.14.355-276.618.amzn2.x86_64\n")),
@@ -256,6 +262,7 @@ def test_forms(host, doctor, code, plant):
 @pytest.mark.parametrize("innocent", [
     lambda h: h.put_bytes(IMAGE, make_image(line=QUIET + b" loglevel=1")),
     lambda h: h.put_bytes(IMAGE, make_image(line=b"panic=-1")),
+    lambda h: h.put_bytes(IMAGE, make_image(line=eifs.LINE, metadata=built_by("tee-rex", Id="sha256:0"))),
     lambda h: history(h, running=False, ended_ms=9000, death="once", death_ms=5000),
     lambda h: h.unit("# ExecStart=/bin/rm /srv/a.eif\nExecStart=/usr/bin/true /tmp/file.eif"),
     lambda h: h.process(400, "/usr/bin/grep", "nitro-cli run-enclave --debug"),

@@ -1,4 +1,5 @@
 """tee-rex size: the sum is made of what is in the image."""
+import gzip
 import json
 import subprocess
 import sys
@@ -42,6 +43,14 @@ def test_what_is_in_the_image_counts(size):
     assert 50 <= large["memory_mib"] - small["memory_mib"] <= 56
     many = size(cpio({f"f{n}": b"x" for n in range(10000)}))
     assert many["image"]["unpacked"] - small["image"]["unpacked"] > 10000 * 4096, "a small file takes a page"
+
+
+def test_a_packed_ramdisk_is_unpacked_to_count_it(size):
+    files = {f"f{n}": bytes(5000) for n in range(1000)}
+    plain, packed = size(cpio(files)), size(gzip.compress(cpio(files)) + bytes(3))       # padded, as ramdisks are
+    assert packed["image"]["exact"] and packed["image"]["unpacked"] == plain["image"]["unpacked"]
+    assert packed["image"]["ramdisks"] < plain["image"]["ramdisks"] // 10
+    assert not size(b"BZh9" + bytes(100))["image"]["exact"]
 
 
 def test_what_it_does_counts(size):
