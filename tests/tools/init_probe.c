@@ -9,7 +9,8 @@
  *     tcp PORT      the same on 127.0.0.1:PORT
  *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
  *     signal PID N S  sends a signal, after S seconds
- *     logserve N    "serve", and N lines to its output from a child
+ *     app N         an application that logs: "serve" with a line to stderr for each request, and N more from a child.
+ *                   Without a mode and as PID 1 it is the same as a naive image has it: its log is /dev/console
  *
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
 #include <errno.h>
@@ -21,11 +22,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <netinet/in.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <linux/vm_sockets.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
@@ -157,11 +161,12 @@ static void log_lines(long n)
 	}
 }
 
-/* Echoes connection by connection, all at once. */
-static void serve(int listener)
+/* Echoes connection by connection, all at once. logs: a line for each. */
+static void serve(int listener, int logs)
 {
 	struct pollfd p[64] = { { .fd = listener, .events = POLLIN } };
 	nfds_t n = 1;
+	unsigned long count = 0;
 	char buf[4096];
 	fcntl(listener, F_SETFL, O_NONBLOCK);
 	for (;;) {
@@ -178,7 +183,21 @@ static void serve(int listener)
 		int fd = p[0].revents != 0 && n < 64 ? accept(listener, NULL, NULL) : -1;
 		if (fd >= 0)
 			p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		if (fd >= 0 && logs)
+			dprintf(2, "request %lu accepted from the parent, as an application is wont to say about each of them\n", ++count);
 	}
+}
+
+/* PID 1 of an image made by hand. */
+static int naive_listener(void)
+{
+	struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_port = 9002, .svm_cid = VMADDR_CID_ANY };
+	mkdir("/dev", 0755);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	int console = open("/dev/console", O_RDWR), s = socket(AF_VSOCK, SOCK_STREAM, 0);
+	if (console < 0 || dup2(console, 2) < 0 || bind(s, (struct sockaddr *)&a, sizeof a) != 0 || listen(s, 64) != 0)
+		_exit(92);
+	return s;
 }
 
 static void serve_tcp(int port)
@@ -188,7 +207,7 @@ static void serve_tcp(int port)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (bind(s, (struct sockaddr *)&a, sizeof a) != 0 || listen(s, 64) != 0)
 		_exit(97);
-	serve(s);
+	serve(s, 0);
 }
 
 static void link_to(const char *name, const char *ms)
@@ -245,13 +264,14 @@ int main(int argc, char **argv)
 			return 94;
 		wait_for_ever();
 	} else if (strcmp(mode, "serve") == 0) {
-		serve(inherited("service"));
-	} else if (strcmp(mode, "logserve") == 0) {
-		if (fork() == 0) {
+		serve(inherited("service"), 0);
+	} else if (strcmp(mode, "app") == 0 || getpid() == 1) {
+		int listener = getpid() == 1 ? naive_listener() : inherited("service");
+		if (atol(arg) > 0 && fork() == 0) {
 			log_lines(atol(arg));
 			_exit(0);
 		}
-		serve(inherited("service"));
+		serve(listener, 1);
 	} else if (strcmp(mode, "tcp") == 0) {
 		serve_tcp(atoi(arg));
 	} else if (strcmp(mode, "link") == 0) {
