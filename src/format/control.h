@@ -11,7 +11,7 @@
  *
  *     kind       members
  *     boot       stage, and what is known of it
- *     service    service, state (starting ready exited waiting lost stopping), pid, code or signal, oom, peak_bytes,
+ *     service    service, state (starting ready late exited waiting lost stopping), pid, code or signal, oom, peak_bytes,
  *                limit_bytes, restarts, delay_ms, why
  *     oom        owner (service, or service/group of a job), kills, peak_bytes, limit_bytes
  *     pressure   resource, some_avg10, full_avg10 (hundredths of a percent)
