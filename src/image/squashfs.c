@@ -30,7 +30,7 @@ struct squashfs {
 	struct spool *out;
 	struct block_pool *pool;
 	struct slab placed, blocks, fragments, attributed;
-	uint32_t next_attributed;
+	uint32_t steps;                      /* since resident pages of what was spilled were let go of */
 	/* the file that is being read */
 	uint32_t file;                       /* in placed */
 	uint64_t left;
@@ -44,6 +44,21 @@ struct squashfs {
 	struct spool listings;
 	struct squashfs_super super;
 };
+
+enum { STEPS_BETWEEN_TRIMS = 8192 };
+
+/* As tree_breathe(), for what is noted beside the tree. */
+static void breathe(struct squashfs *s)
+{
+	tree_breathe(s->tree);
+	if (s->tree->pool.spilled == 0 || ++s->steps < STEPS_BETWEEN_TRIMS)
+		return;
+	s->steps = 0;
+	slab_trim(&s->placed);
+	slab_trim(&s->blocks);
+	slab_trim(&s->fragments);
+	slab_trim(&s->attributed);
+}
 
 static struct placed *placed(struct squashfs *s, uint32_t i) { return slab_at(&s->placed, i); }
 
@@ -91,6 +106,7 @@ static enum image_code begin(struct content_sink *sink, uint32_t inode, struct e
 {
 	struct squashfs *s = (struct squashfs *)(void *)sink;
 	struct tree_inode *i = tree_inode(s->tree, inode);
+	breathe(s);
 	enum image_code c = slab_append(&s->placed, 1, &s->file, err);
 	if (c != IMAGE_OK)
 		return c;
@@ -316,6 +332,7 @@ static enum image_code put_inode(struct squashfs *s, uint32_t node, struct err *
 	struct placed p = { .fragment = SQUASHFS_NONE };
 	struct squashfs_inode q = { .type = type_of(i->mode), .mode = i->mode & 07777, .number = i->number, .links = i->links, .size = i->size,
 		.mtime = i->mtime < 0 ? 0 : i->mtime > UINT32_MAX ? UINT32_MAX : (uint32_t)i->mtime, .xattr = xattr_index(s, i), .fragment = SQUASHFS_NONE };
+	breathe(s);
 	enum image_code c = id_index(s, i->uid, &q.uid, err);
 	if (c == IMAGE_OK)
 		c = id_index(s, i->gid, &q.gid, err);
