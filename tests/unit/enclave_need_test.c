@@ -93,6 +93,16 @@ static void a_packed_ramdisk_counts_as_what_it_unpacks_to(void **state)
 	assert_true(small.total > 4 * small.image);
 }
 
+static void zeros_behind_a_packed_ramdisk(void **state)
+{
+	(void)state;
+	struct bytes b = gzip_of(cpio_of(3, MIB));
+	memset(packed + b.n, 0, 512);
+	struct enclave_need n = need_of("quiet", bytes_of(b.p, b.n + 512));
+	assert_true(n.exact);
+	assert_int_equal(n.unpacked, 3 * (MIB + 1024));
+}
+
 static void a_tmpfs_holds_half_of_memory(void **state)
 {
 	(void)state;
@@ -155,6 +165,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_in_it_is_counted), cmocka_unit_test(a_packed_ramdisk_counts_as_what_it_unpacks_to),
+		cmocka_unit_test(zeros_behind_a_packed_ramdisk),
 		cmocka_unit_test(a_tmpfs_holds_half_of_memory), cmocka_unit_test(what_is_not_read_is_said),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
