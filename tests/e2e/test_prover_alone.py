@@ -1,4 +1,5 @@
 """The prover with a launcher of the test's: what it asks for, and what it does when a slot's space is full."""
+import fcntl
 import os
 import socket
 import struct
@@ -28,10 +29,10 @@ class Prover:
         self.launcher, launcher = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.launcher.settimeout(20)
         self.nsm = Simulator(directory / "nsm")
-        # numbers that are not in the way of those they shall have
-        given = [os.dup2(s.fileno(), 200 + i, inheritable=True) for i, s in enumerate((service, launcher, self.nsm.pair))]
+        # free numbers that are not in the way of those they shall have
+        given = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 10) for s in (service, launcher, self.nsm.pair)]
         # LISTEN_PID must name the program itself, so the shell becomes it
-        give = 'exec 3<&200- 4<&201- 5<&202-; LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=service:launcher:nsm exec "$@"'
+        give = "exec 3<&{}- 4<&{}- 5<&{}-; ".format(*given) + 'LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=service:launcher:nsm exec "$@"'
         with open(directory / "log", "wb") as log:
             self.process = subprocess.Popen(["bash", "-c", give, "give", BUILD / "tee-rex-prover", "--config", directory / "config"],
                                             pass_fds=given, stdin=subprocess.DEVNULL, stderr=log)
