@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "enclave/recipe.h"
+#include "format/key_lines.h"
 #include "format/launch.h"
 
 #include <fcntl.h>
@@ -378,17 +379,6 @@ void config_defaults(struct config *ret)
 }
 
 /* --- lines ---------------------------------------------------------------------------------- */
-static bool is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
-
-static struct bytes trim(struct bytes b)
-{
-	while (b.n > 0 && is_blank(b.p[0]))
-		b = bytes_of(b.p + 1, b.n - 1);
-	while (b.n > 0 && is_blank(b.p[b.n - 1]))
-		b.n--;
-	return b;
-}
-
 static int unknown_section(struct parser *p, struct bytes name)
 {
 	char word[SHOWN_MAX];
@@ -398,11 +388,8 @@ static int unknown_section(struct parser *p, struct bytes name)
 	            near == sections[0] ? "did you mean [recipe]?" : "did you mean [isolation]?");
 }
 
-static int read_section(struct parser *p, struct bytes line)
+static int read_section(struct parser *p, struct bytes name)
 {
-	if (line.p[line.n - 1] != ']')
-		return fail(p->err, 0, "%s:%u: a section ends with \"]\" and the line with it", p->file, p->line);
-	struct bytes name = bytes_slice(line, 1, line.n - 2);
 	for (size_t i = 0; i < SECTION_COUNT; i++)
 		if (bytes_equal(name, bytes_str(sections[i]))) {
 			p->section = sections[i];
@@ -439,16 +426,8 @@ static int unknown_key(struct parser *p, struct bytes name)
 	            (int)writer_bytes(&w).n, list);
 }
 
-static int read_pair(struct parser *p, struct bytes line)
+static int read_pair(struct parser *p, struct bytes name, struct bytes value)
 {
-	const uint8_t *equals = memchr(line.p, '=', line.n);
-	char shown[SHOWN_MAX];
-	if (equals == NULL)
-		return fail(p->err, 0, "%s:%u: \"%s\": key = value, [section] or # comment is allowed", p->file, p->line,
-		            text_escape(line, shown, sizeof shown));
-	size_t at = (size_t)(equals - line.p);
-	struct bytes name = trim(bytes_slice(line, 0, at)), value = trim(bytes_slice(line, at + 1, line.n - at - 1));
-
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		const struct key *k = &keys[i];
 		if (strcmp(k->section, p->section) != 0 || !bytes_equal(name, bytes_str(k->name)))
@@ -462,20 +441,6 @@ static int read_pair(struct parser *p, struct bytes line)
 		return ret;
 	}
 	return unknown_key(p, name);
-}
-
-static int read_line(struct parser *p, struct bytes line)
-{
-	if (line.n > CONFIG_LINE_MAX)
-		return fail(p->err, 0, "%s:%u: the line has %zu bytes; %d are allowed", p->file, p->line, line.n, CONFIG_LINE_MAX);
-	line = trim(line);
-	if (line.n == 0 || line.p[0] == '#')
-		return 0;
-	for (size_t i = 0; i < line.n; i++)
-		if ((line.p[i] < 0x20 && line.p[i] != '\t') || line.p[i] > 0x7e)
-			return fail(p->err, 0, "%s:%u: byte 0x%02x; printable ASCII is allowed, and lines end with a newline alone",
-			            p->file, p->line, line.p[i]);
-	return line.p[0] == '[' ? read_section(p, line) : read_pair(p, line);
 }
 
 static bool given(const struct parser *p, const char *name)
@@ -525,16 +490,16 @@ int config_parse(struct bytes text, const char *file, struct config *ret, struct
 	config_defaults(ret);
 	if (text.n > CONFIG_FILE_MAX)
 		return fail(err, 0, "%s: the file has %zu bytes; %d are allowed", file, text.n, CONFIG_FILE_MAX);
-	for (size_t at = 0; at < text.n;) {
-		const uint8_t *newline = memchr(text.p + at, '\n', text.n - at);
-		size_t n = newline == NULL ? text.n - at : (size_t)(newline - (text.p + at));
-		p.line++;
-		int bad = read_line(&p, bytes_slice(text, at, n));
-		if (bad != 0)
+	struct key_lines lines = { .rest = text, .file = file, .section_form = "[section]", .line_max = CONFIG_LINE_MAX };
+	struct bytes name, value;
+	int kind;
+	while ((kind = key_lines_next(&lines, &name, &value, err)) > KEY_LINE_END) {
+		p.line = lines.line;
+		int bad = kind == KEY_LINE_SECTION ? read_section(&p, name) : read_pair(&p, name, value);
+		if (bad < 0)
 			return bad;
-		at += n + (newline != NULL);
 	}
-	return check_whole(&p);
+	return kind < 0 ? kind : check_whole(&p);
 }
 
 int config_load(const char *path, struct config *ret, struct err *err)

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "format/frame.h"
+#include "format/key_lines.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -598,25 +599,14 @@ static int check_whole(struct parser *p)
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
-static bool is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
-
-static struct bytes trim(struct bytes b)
-{
-	while (b.n > 0 && is_blank(b.p[0]))
-		b = bytes_of(b.p + 1, b.n - 1);
-	while (b.n > 0 && is_blank(b.p[b.n - 1]))
-		b.n--;
-	return b;
-}
-
-static int read_section(struct parser *p, struct bytes line)
+static int read_section(struct parser *p, struct bytes text)
 {
 	char shown[SHOWN_MAX];
 	struct bytes kind, name;
-	split(bytes_slice(line, 1, line.n - 2), &kind, &name);
-	if (line.p[line.n - 1] != ']' || !bytes_equal(kind, BYTES_LIT("service")) || !name_valid(name))
-		return fail(p->err, 0, "%s:%u: %s: [service NAME] is allowed, NAME of 1-31 characters of a-z 0-9 -, a letter first",
-		            p->file, p->line, text_escape(line, shown, sizeof shown));
+	split(text, &kind, &name);
+	if (!bytes_equal(kind, BYTES_LIT("service")) || !name_valid(name))
+		return fail(p->err, 0, "%s:%u: [%s]: [service NAME] is allowed, NAME of 1-31 characters of a-z 0-9 -, a letter first",
+		            p->file, p->line, text_escape(text, shown, sizeof shown));
 	if (service_table_find(p->t, name) >= 0)
 		return fail(p->err, 0, "%s:%u: there is a [service %.*s] already", p->file, p->line, (int)name.n, (const char *)name.p);
 	if (p->t->service_count == SERVICES_MAX)
@@ -648,16 +638,8 @@ static int unknown_key(struct parser *p, struct bytes name)
 	       fail(p->err, 0, "%s:%u: unknown key \"%s\"%s; docs/SERVICES.md has those there are", p->file, p->line, word, where);
 }
 
-static int read_pair(struct parser *p, struct bytes line)
+static int read_pair(struct parser *p, struct bytes name, struct bytes value)
 {
-	const uint8_t *equals = memchr(line.p, '=', line.n);
-	char shown[SHOWN_MAX];
-	if (equals == NULL)
-		return fail(p->err, 0, "%s:%u: \"%s\": key = value, [service NAME] or # comment is allowed", p->file, p->line,
-		            text_escape(line, shown, sizeof shown));
-	size_t at = (size_t)(equals - line.p);
-	struct bytes name = trim(bytes_slice(line, 0, at)), value = trim(bytes_slice(line, at + 1, line.n - at - 1));
-
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		const struct key *k = &keys[i];
 		if (k->of_service != (p->service != NULL) || !bytes_equal(name, bytes_str(k->name)))
@@ -672,20 +654,6 @@ static int read_pair(struct parser *p, struct bytes line)
 	return unknown_key(p, name);
 }
 
-static int read_line(struct parser *p, struct bytes line)
-{
-	if (line.n > SERVICE_LINE_MAX)
-		return fail(p->err, 0, "%s:%u: the line has %zu bytes; %d are allowed", p->file, p->line, line.n, SERVICE_LINE_MAX);
-	line = trim(line);
-	if (line.n == 0 || line.p[0] == '#')
-		return 0;
-	for (size_t i = 0; i < line.n; i++)
-		if ((line.p[i] < 0x20 && line.p[i] != '\t') || line.p[i] > 0x7e)
-			return fail(p->err, 0, "%s:%u: byte 0x%02x; printable ASCII is allowed, and lines end with a newline alone",
-			            p->file, p->line, line.p[i]);
-	return line.p[0] == '[' ? read_section(p, line) : read_pair(p, line);
-}
-
 int service_table_parse(struct bytes text, const char *file, struct service_table *ret, struct err *err)
 {
 	struct parser p = { .t = ret, .file = file, .err = err };
@@ -693,16 +661,16 @@ int service_table_parse(struct bytes text, const char *file, struct service_tabl
 	service_table_defaults(ret);
 	if (text.n > SERVICE_TABLE_MAX)
 		return fail(err, 0, "%s: the file has %zu bytes; %d are allowed", file, text.n, SERVICE_TABLE_MAX);
-	for (size_t at = 0; at < text.n;) {
-		const uint8_t *newline = memchr(text.p + at, '\n', text.n - at);
-		size_t n = newline == NULL ? text.n - at : (size_t)(newline - (text.p + at));
-		p.line++;
-		int bad = read_line(&p, bytes_slice(text, at, n));
+	struct key_lines lines = { .rest = text, .file = file, .section_form = "[service NAME]", .line_max = SERVICE_LINE_MAX };
+	struct bytes name, value;
+	int kind;
+	while ((kind = key_lines_next(&lines, &name, &value, err)) > KEY_LINE_END) {
+		p.line = lines.line;
+		int bad = kind == KEY_LINE_SECTION ? read_section(&p, name) : read_pair(&p, name, value);
 		if (bad != 0)
 			return bad;
-		at += n + (newline != NULL);
 	}
-	return check_whole(&p);
+	return kind < 0 ? kind : check_whole(&p);
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
