@@ -30,5 +30,7 @@ size_t ring_take(struct ring *r, uint8_t *out, size_t cap);
 static inline bool ring_empty(const struct ring *r) { return r->cursor == r->next; }
 /* The next to take is the oldest that is still here. */
 static inline void ring_rewind(struct ring *r) { r->cursor = r->first; r->cursor_at = r->tail; }
+/* What was taken came to nothing from that number on: it counts as waiting, or as dropped when it goes. */
+static inline void ring_untake(struct ring *r, uint64_t from) { r->taken = from < r->taken ? from : r->taken; }
 
 #endif

@@ -219,6 +219,34 @@ static void what_died_with_a_connection_is_counted(void **state)
 	assert_int_equal(c.taken[0], events);
 	assert_int_equal(c.taken[1] + c.dropped[1] + c.lost[1], lines);
 	assert_true(c.lost[1] > 0 && c.dropped[1] > 0);
+	assert_int_equal(e.sent[STREAM_LOG] + e.ring[STREAM_LOG].dropped, lines);
+}
+
+/* What waited in the batch when its connection broke was not handed to anybody: when the ring loses it, that is told. */
+static void what_was_never_sent_is_told_as_dropped(void **state)
+{
+	(void)state;
+	const int lines = 8000;
+	events_connect(&e, &loop);
+	turn(5);
+	for (int i = 0; i < 600; i++)            /* more than the socket takes, all of it in the ring */
+		log_line(i);
+	turn(5);
+	assert_true(e.batch_at < e.batch_n);
+	absent = true;
+	close(far_end);
+	far_end = -1;
+	new_reader();
+	for (int i = 0; i < 100 && e.state != EVENTS_AWAY; i++)
+		turn(1);
+	for (int i = 600; i < lines; i++)
+		log_line(i);
+	absent = false;
+	for (int i = 0; i < 100 && e.state != EVENTS_UP; i++)
+		turn(50);
+	read_all();
+	assert_int_equal(e.sent[STREAM_LOG] + e.ring[STREAM_LOG].dropped, lines);
+	assert_int_equal(e.ring[STREAM_LOG].dropped, c.dropped[1]);
 }
 
 static void what_the_reader_sends_changes_nothing(void **state)
@@ -267,6 +295,7 @@ int main(void)
 		TEST(a_slow_reader_holds_nobody_up),
 		TEST(broken_connections_lose_and_repeat_nothing),
 		TEST(what_died_with_a_connection_is_counted),
+		TEST(what_was_never_sent_is_told_as_dropped),
 		TEST(what_the_reader_sends_changes_nothing),
 		TEST(lines_fit_whatever_is_in_them),
 	};

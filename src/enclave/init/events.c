@@ -57,8 +57,11 @@ static void hang_up(struct events *e)
 		for (unsigned s = 0; s < STREAM_COUNT; s++)
 			ring_rewind(&e->ring[s]);
 		/* what the ring still has comes from there, in order */
-		if (!e->batch_is_gap && e->ring[e->batch_stream].first <= e->batch_first)
+		if (!e->batch_is_gap && e->ring[e->batch_stream].first <= e->batch_first) {
+			uint64_t below = e->sent_below[e->batch_stream];
+			ring_untake(&e->ring[e->batch_stream], below > e->batch_first ? below : e->batch_first);
 			e->batch_n = 0;
+		}
 	}
 	e->state = EVENTS_AWAY;
 	timer_arm(e->loop, &e->retry, e->retry_ms);
