@@ -47,16 +47,25 @@ static uint32_t wants(const struct bridge_half *from, const struct bridge_half *
 	return (from->n == 0 && !from->ended ? (uint32_t)EPOLLIN : 0) | (to->n > 0 ? (uint32_t)EPOLLOUT : 0);
 }
 
+/* An end that waits for nothing is not in the loop: epoll tells of hang-ups unasked, again and again. False: no memory. */
+static bool wait_for(struct loop *l, struct watch *w, int fd, uint32_t events)
+{
+	if (events == 0)
+		loop_del(l, w);
+	else if (w->fd < 0)
+		return loop_add(l, w, fd, events) == 0;
+	else
+		loop_set(l, w, events);
+	return true;
+}
+
 static void carry(struct bridge_conn *c)
 {
-	bool fine = fill(&c->in, c->parent.fd) && drain(&c->in, c->service.fd) &&
-	            fill(&c->out, c->service.fd) && drain(&c->out, c->parent.fd);
-	if (!fine || (c->in.closed && c->out.closed)) {
+	bool fine = fill(&c->in, c->parent_fd) && drain(&c->in, c->service_fd) &&
+	            fill(&c->out, c->service_fd) && drain(&c->out, c->parent_fd);
+	if (!fine || (c->in.closed && c->out.closed) || !wait_for(c->of->loop, &c->parent, c->parent_fd, wants(&c->in, &c->out)) ||
+	    !wait_for(c->of->loop, &c->service, c->service_fd, wants(&c->out, &c->in)))
 		drop(c);
-		return;
-	}
-	loop_set(c->of->loop, &c->parent, wants(&c->in, &c->out));
-	loop_set(c->of->loop, &c->service, wants(&c->out, &c->in));
 }
 
 static void on_parent(struct watch *w, uint32_t events)
@@ -65,7 +74,7 @@ static void on_parent(struct watch *w, uint32_t events)
 	/* an end that is gone for good is still read to its last byte */
 	if ((events & EPOLLERR) || ((events & EPOLLHUP) && c->in.ended))
 		drop(c);
-	else if (!c->connecting)
+	else
 		carry(c);
 }
 
@@ -95,11 +104,10 @@ static void listen_while_room(struct bridges *b)
 
 static void drop(struct bridge_conn *c)
 {
-	int parent = c->parent.fd, service = c->service.fd;
 	loop_del(c->of->loop, &c->parent);
 	loop_del(c->of->loop, &c->service);
-	close_fd(&parent);
-	close_fd(&service);
+	close_fd(&c->parent_fd);
+	close_fd(&c->service_fd);
 	c->used = false;
 	c->of->connections--;
 	listen_while_room(c->of);
@@ -136,13 +144,10 @@ static void on_listener(struct watch *w, uint32_t events)
 	c->service = (struct watch){ .fd = -1, .on_event = on_service };
 	c->in.n = c->in.at = c->out.n = c->out.at = 0;
 	c->in.ended = c->in.closed = c->out.ended = c->out.closed = false;
-	if (loop_add(b->loop, &c->parent, parent, 0) != 0)
+	if (loop_add(b->loop, &c->service, service, EPOLLOUT) != 0)
 		return;
-	if (loop_add(b->loop, &c->service, service, EPOLLOUT) != 0) {
-		loop_del(b->loop, &c->parent);
-		return;
-	}
-	parent = service = -1;                   /* the watches' now */
+	c->parent_fd = fd_steal(&parent);
+	c->service_fd = fd_steal(&service);
 	c->used = true;
 	b->connections++;
 	listen_while_room(b);

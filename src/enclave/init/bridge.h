@@ -18,7 +18,8 @@ struct bridges;
 struct bridge_conn {
 	struct bridges *of;
 	bool used, connecting;                   /* connecting: to the service */
-	struct watch parent, service;            /* descriptors owned */
+	int parent_fd, service_fd;               /* owned */
+	struct watch parent, service;            /* in the loop only while their end has something to wait for */
 	struct bridge_half in, out;              /* parent to service, service to parent */
 };
 
