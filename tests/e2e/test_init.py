@@ -209,10 +209,11 @@ def test_what_services_are_given(tmp_path):
                    link="container", **common)
     table += probe("container", "report", grant="container-capabilities", **common)
     table += probe("root", "report", **common)
+    table += probe("other", "report", uid=100, grant="container-capabilities", **common)
     image = guest.image(tmp_path, table, app={"sub/file": b""})
     with Vm(tmp_path, image) as v:
         v.__class__ = Guest
-        wait_for(lambda: all("REPORT END" in v.lines(n) for n in ("probe", "container", "root")))
+        wait_for(lambda: all("REPORT END" in v.lines(n) for n in ("probe", "container", "root", "other")))
         got, env = facts(v.lines("probe"))
         assert got["ids"] == "100 101" and {got["group0"], got["group1"]} == {"5", "6"}
         assert got["capeff"] == got["capbnd"] == "0" * 16 and got["nnp"] == "1"
@@ -236,6 +237,9 @@ def test_what_services_are_given(tmp_path):
         assert got["ids"] == "0 0" and got["capeff"] == "0" * 16 and got["nnp"] == "1" and got["nsm"] == "No such file or directory"
         got, _ = facts(v.lines("container"))
         assert got["capeff"] == got["capbnd"] == "00000000a00005fb" and got["nnp"] == "0"
+        assert facts(v.lines("other"))[0]["nnp"] == "1"       # a setuid program does not make it root
+        # the kernel's settings are user 0's, whatever capabilities it has
+        assert [facts(v.lines(n))[0]["write sysctl"] for n in ("root", "container")] == ["Read-only file system"] * 2
         assert [e["state"] for e in v.events("service", "probe")] == ["starting"]        # it never says that it is ready
         assert v.stop() == 0
 
@@ -264,7 +268,7 @@ def test_the_end_of_the_last_essential_service_is_the_enclaves(tmp_path):
 
 
 def test_who_does_not_stop_is_killed(tmp_path):
-    with Guest(tmp_path, ECHO + probe("deaf", "hang", stop_s=1, after="echo")) as g:
+    with Guest(tmp_path, ECHO + probe("deaf", "hang", ready="fd", stop_s=1, after="echo")) as g:
         wait_for(lambda: "ready" in g.states("deaf"))
         began = time.monotonic()
         assert g.stop() == 0

@@ -136,6 +136,7 @@ static void report(void)
 	say("write tmp = %s", mkdir("/tmp/new", 0755) == 0 ? "done" : strerror(errno));
 	say("write shm = %s", mkdir("/dev/shm/new", 0755) == 0 ? "done" : strerror(errno));
 	say("boot conf = %s", stat("/etc/tee-rex/init.conf", &st) == 0 ? "there" : strerror(errno));
+	say("write sysctl = %s", access("/proc/sys/kernel/panic", W_OK) == 0 && open("/proc/sys/kernel/panic", O_WRONLY) >= 0 ? "done" : strerror(errno));
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int s = socket(AF_INET, SOCK_STREAM, 0);
 	say("bind 127.0.0.1:80 = %s", bind(s, (struct sockaddr *)&a, sizeof a) == 0 ? "done" : strerror(errno));
@@ -255,6 +256,8 @@ int main(int argc, char **argv)
 		abort();
 	} else if (strcmp(mode, "hang") == 0) {
 		signal(SIGTERM, SIG_IGN);
+		if (inherited("ready") >= 0 && write(inherited("ready"), "\n", 1) != 1)
+			return 94;
 		wait_for_ever();
 	} else if (strcmp(mode, "eat") == 0) {
 		eat(atol(arg));

@@ -72,6 +72,22 @@ static int make_dev(const struct child_plan *p, const char *root, struct err *er
 	return shm_fd < 0 ? shm_fd : mounts_attach(shm_fd, dev, "shm", err);
 }
 
+/* The kernel's settings belong to user 0, with or without capabilities: who may write them stops the kernel's end from being the
+ * enclave's, or names a program that the kernel runs as root. The launcher has every right anyway. */
+static int protect_settings(const char *root, struct err *err)
+{
+	static const char *const all[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/fs", "/proc/bus" };
+	char path[ROOTED_PATH_MAX];
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		rooted_path(root, all[i], path);
+		if (mount(path, path, NULL, MS_BIND, NULL) != 0 && errno == ENOENT)
+			continue;                /* a kernel without it */
+		if (mount(NULL, path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
+			return fail(err, errno, "make %s read-only", path);
+	}
+	return 0;
+}
+
 /* The root directory becomes the application's: moved on top of the boot ramdisk, which nobody can pivot away from. */
 static int enter_root(const struct child_plan *p, struct err *err)
 {
@@ -80,6 +96,8 @@ static int enter_root(const struct child_plan *p, struct err *err)
 	int bad = mounts_isolate(err);
 	if (bad == 0)
 		bad = make_dev(p, root, err);
+	if (bad == 0 && !(p->service->grants & GRANT_ROOT_CAPABILITIES))
+		bad = protect_settings(root, err);
 	if (bad != 0 || *root == '\0')
 		return bad;
 	rooted_path(root, "/sys/fs/cgroup", path);
@@ -113,7 +131,8 @@ static int set_limits(const struct service *s, struct err *err)
 
 static int become_user(const struct service *s, struct err *err)
 {
-	uint64_t keep = s->grants & GRANT_ROOT_CAPABILITIES ? ~0ull : s->grants & GRANT_CONTAINER_CAPABILITIES ? CONTAINER_CAPABILITIES : 0;
+	/* another user has none to keep, and setuid programs must not make it root */
+	uint64_t keep = s->uid != 0 ? 0 : s->grants & GRANT_ROOT_CAPABILITIES ? ~0ull : s->grants & GRANT_CONTAINER_CAPABILITIES ? CONTAINER_CAPABILITIES : 0;
 	if (keep == ~0ull)
 		for (unsigned cap = 63; cap > CAP_LAST_CAP; cap--)
 			keep &= ~(1ull << cap);
