@@ -1,5 +1,6 @@
-/* Two locks: BASE itself while directories are made, taken or swept, so that a sweep cannot meet one that is made but not
- * locked yet; and each instance's own for its life. The kernel releases both with their process, however that ends. */
+/* Two locks: BASE's while directories are made, taken, swept or left, so that nobody meets one that is made but not locked
+ * yet; and each instance's own for its life. The kernel releases both with their process, however that ends. Both are files
+ * that only we may open: whoever can open something can lock it, and hold us up with that. */
 #include "host/run_dir.h"
 
 #include "base/cleanup.h"
@@ -8,8 +9,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
-static const char lock_name[] = "lock";
+enum { LOOKERS_MS = 100 };                       /* run_dir_alive() holds a lock for a moment */
+static const char lock_name[] = "lock", base_lock_name[] = ".lock";
 
 int run_dir_base(char *buf, size_t cap, struct err *err)
 {
@@ -24,8 +27,8 @@ int run_dir_base(char *buf, size_t cap, struct err *err)
 	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the runtime directory below %s", xdg) : 0;
 }
 
-/* Opens the base, made when missing, locked. */
-static int open_base(const char *path, int *ret_fd, struct err *err)
+/* Opens the base, made when missing, and its lock, taken. */
+static int open_base(const char *path, int *ret_fd, int *ret_lock, struct err *err)
 {
 	struct stat st;
 	if (mkdir(path, 0755) != 0 && errno != EEXIST)
@@ -35,29 +38,42 @@ static int open_base(const char *path, int *ret_fd, struct err *err)
 		return fail(err, errno, "open %s", path);
 	if (st.st_uid != geteuid())
 		return fail(err, 0, "%s belongs to somebody else", path);
-	if (flock(fd, LOCK_EX) != 0)
-		return fail(err, errno, "lock %s", path);
+	CLEANUP(close_fd) int lock = openat(fd, base_lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (lock < 0 || flock(lock, LOCK_EX) != 0)
+		return fail(err, errno, "lock %s/%s", path, base_lock_name);
 	*ret_fd = fd_steal(&fd);
+	*ret_lock = fd_steal(&lock);
 	return 0;
 }
 
-static void empty(int dir)
+/* kept: a name to be left there; NULL: none. */
+static void empty(int dir, const char *kept)
 {
 	CLEANUP(close_dir) DIR *d = NULL;
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = fd < 0 ? NULL : fdopendir(fd);
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
-		if (e->d_name[0] != '.')
+		if (e->d_name[0] != '.' && (kept == NULL || strcmp(e->d_name, kept) != 0))
 			unlinkat(dir, e->d_name, 0);
 }
 
 /* The instance's lock, or -1: somebody holds it, or it cannot be made. */
 static int take_lock(int dir)
 {
-	CLEANUP(close_fd) int fd = openat(dir, lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	CLEANUP(close_fd) int fd = openat(dir, lock_name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
 		return -1;
 	return fd_steal(&fd);
+}
+
+static int take_lock_from_lookers(int dir)
+{
+	int lock = take_lock(dir);
+	for (int i = 0; i < LOOKERS_MS && lock < 0; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		lock = take_lock(dir);
+	}
+	return lock;
 }
 
 static void sweep(int base)
@@ -71,7 +87,7 @@ static void sweep(int base)
 		CLEANUP(close_fd) int dir = openat(base, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		CLEANUP(close_fd) int lock = dir < 0 ? -1 : take_lock(dir);
 		if (lock >= 0) {
-			empty(dir);
+			empty(dir, NULL);
 			unlinkat(base, e->d_name, AT_REMOVEDIR);
 		}
 	}
@@ -80,11 +96,11 @@ static void sweep(int base)
 int run_dir_open(struct run_dir *d, const char *name, struct err *err)
 {
 	char base_path[RUN_DIR_MAX];
-	CLEANUP(close_fd) int base = -1;
+	CLEANUP(close_fd) int base = -1, base_lock = -1;
 	*d = RUN_DIR_NONE;
 	int ret = run_dir_base(base_path, sizeof base_path, err);
 	if (ret == 0)
-		ret = open_base(base_path, &base, err);
+		ret = open_base(base_path, &base, &base_lock, err);
 	if (ret < 0)
 		return ret;
 	sweep(base);
@@ -96,21 +112,27 @@ int run_dir_open(struct run_dir *d, const char *name, struct err *err)
 	CLEANUP(close_fd) int dir = openat(base, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
 		return fail(err, errno, "open %s", d->path);
-	d->lock = take_lock(dir);
+	d->lock = take_lock_from_lookers(dir);
 	if (d->lock < 0) {
 		fail(err, EWOULDBLOCK, "an instance named \"%s\" runs already (%s is locked); give another --name", name, d->path);
 		return -EWOULDBLOCK;
 	}
+	empty(dir, lock_name);                   /* the sweep may have met a looker */
 	return dprintf(d->lock, "%d\n", (int)getpid()) < 0 ? fail(err, errno, "write %s/%s", d->path, lock_name) : 0;
 }
 
 void run_dir_close(struct run_dir *d)
 {
+	char base_path[RUN_DIR_MAX];
+	CLEANUP(close_fd) int base = -1, base_lock = -1;
+	struct err ignored;
 	if (d->lock < 0)
 		return;
+	if (run_dir_base(base_path, sizeof base_path, &ignored) == 0)
+		(void)open_base(base_path, &base, &base_lock, &ignored);
 	CLEANUP(close_fd) int dir = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir >= 0)
-		empty(dir);
+		empty(dir, NULL);
 	rmdir(d->path);
 	close_fd(&d->lock);
 }
@@ -120,5 +142,5 @@ bool run_dir_alive(const char *path)
 	char lock[RUN_DIR_MAX + sizeof lock_name + 1];
 	snprintf(lock, sizeof lock, "%s/%s", path, lock_name);
 	CLEANUP(close_fd) int fd = open(lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	return fd < 0 ? errno == EACCES : flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }

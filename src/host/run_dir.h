@@ -1,6 +1,7 @@
 /* The runtime directory of an instance: BASE/NAME, held by a lock as long as the instance lives.
  *
  *     /run/tee-rex for root, $XDG_RUNTIME_DIR/tee-rex or /tmp/tee-rex-UID for a user      BASE
+ *     BASE/.lock                   held while directories come and go
  *     BASE/NAME/lock               held by whoever owns the instance; its pid is inside
  *     BASE/NAME/service.sock       frames to the service (process and qemu)
  *     BASE/NAME/admin.sock         for the operator (host/admin.h)
@@ -29,7 +30,7 @@ int run_dir_base(char *buf, size_t cap, struct err *err);
 int run_dir_open(struct run_dir *d, const char *name, struct err *err);
 /* Empties and removes it; harmless when it is not held. */
 void run_dir_close(struct run_dir *d);
-/* Whether somebody holds the instance directory's lock. */
+/* Whether somebody holds the instance directory's lock; true where we may not look. */
 bool run_dir_alive(const char *path);
 
 #endif
