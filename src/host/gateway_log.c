@@ -42,9 +42,10 @@ static void put_number(struct writer *w, const char *name, uint64_t v)
 /* The target up to its query, which may hold a nonce and is nobody's business, and up to the secret part of a job's id. */
 static struct bytes shown_target(const struct request *r)
 {
-	size_t n = strcspn(r->target, "?");
-	if (r->route == ROUTE_JOBS)
-		n = strcspn(r->target, "-?");
+	/* by its text: a request that was refused for its head, or was an OPTIONS, has no route */
+	const char *job = strstr(r->target, "/jobs/");
+	size_t n = strcspn(r->target, "?"), secret = job == NULL ? n : (size_t)(job - r->target) + strcspn(job, "-");
+	n = secret < n ? secret : n;
 	return bytes_of(r->target, n < TARGET_SHOWN ? n : TARGET_SHOWN);
 }
 

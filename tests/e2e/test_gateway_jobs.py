@@ -367,3 +367,12 @@ def test_ids_are_not_in_the_log(gateway, hold):
     gateway.get(job)
     wait_for(lambda: len(gateway.access_log()) == 2)
     assert job not in gateway.stdout and "/jobs/" in gateway.access_log()[1]["path"]
+
+
+# browsers ask before they DELETE; and a head that is refused has a target all the same
+@pytest.mark.parametrize("method, headers", [("OPTIONS", {}), ("GET", {"X-Aztec-Version": "!"}), ("GET", {"Content-Length": "x"})])
+def test_ids_are_not_in_the_log_of_what_has_no_route(gateway, method, headers):
+    job = "/jobs/1a2b3c4d-" + "0123456789abcdef" * 2
+    gateway.request(method, job, headers=headers)
+    wait_for(lambda: len(gateway.access_log()) == 1)
+    assert gateway.access_log()[0]["path"] == "/jobs/1a2b3c4d" and "0123456789abcdef" not in gateway.stdout
