@@ -59,11 +59,12 @@ def cpio(files):
     return out
 
 
-DIRECTORY, PROGRAM, PLAIN = 0o040755, 0o100755, 0o100644
+DIRECTORY, PROGRAM, PLAIN, DEVICE = 0o040755, 0o100755, 0o100644, 0o020666
 
 
 def ramdisk(table, init=None, app=None):
-    """The boot ramdisk with this service table, and an application of plain files (name -> bytes) under /app."""
+    """The boot ramdisk with this service table, and an application of plain files (name -> bytes) under /app;
+    None is a node of the console's."""
     files = {name: (DIRECTORY, b"") for name in ("dev", "proc", "sys", "run", "tmp", "app", "etc", "etc/tee-rex")}
     files["dev/console"] = (0o020600, b"")
     files["init"] = (PROGRAM, pathlib.Path(init or BUILD / "tests/tee-rex-init-UNSAFE").read_bytes())
@@ -74,7 +75,7 @@ def ramdisk(table, init=None, app=None):
     for name, data in (app or {}).items():
         for parent in reversed(pathlib.PurePath(f"app/{name}").parents[:-2]):
             files.setdefault(str(parent), (DIRECTORY, b""))
-        files[f"app/{name}"] = (PLAIN, data)
+        files[f"app/{name}"] = (DEVICE if data is None else PLAIN, data or b"")
     return cpio(files)
 
 

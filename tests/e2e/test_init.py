@@ -210,7 +210,7 @@ def test_what_services_are_given(tmp_path):
     table += probe("container", "report", grant="container-capabilities", **common)
     table += probe("root", "report", **common)
     table += probe("other", "report", uid=100, grant="container-capabilities", **common)
-    image = guest.image(tmp_path, table, app={"sub/file": b""})
+    image = guest.image(tmp_path, table, app={"sub/file": b"", "node": None})
     with Vm(tmp_path, image) as v:
         v.__class__ = Guest
         wait_for(lambda: all("REPORT END" in v.lines(n) for n in ("probe", "container", "root", "other")))
@@ -238,6 +238,7 @@ def test_what_services_are_given(tmp_path):
         got, _ = facts(v.lines("container"))
         assert got["capeff"] == got["capbnd"] == "00000000a00005fb" and got["nnp"] == "0"
         assert facts(v.lines("other"))[0]["nnp"] == "1"       # a setuid program does not make it root
+        assert got["device in the tree"] == "Permission denied"
         # the kernel's settings are user 0's, whatever capabilities it has
         assert [facts(v.lines(n))[0]["write sysctl"] for n in ("root", "container")] == ["Read-only file system"] * 2
         assert [e["state"] for e in v.events("service", "probe")] == ["starting"]        # it never says that it is ready
@@ -246,9 +247,12 @@ def test_what_services_are_given(tmp_path):
 
 def test_a_tree_that_may_be_written_to(tmp_path):
     table = "writable_mib = 4\n" + probe("probe", "report", log="stderr")
-    with Guest(tmp_path, table) as g:
+    with Vm(tmp_path, guest.image(tmp_path, table, app={"node": None})) as g:
+        g.__class__ = Guest
         wait_for(lambda: "REPORT END" in g.lines("probe"))
-        assert facts(g.lines("probe"))[0]["write root"] == "done"
+        got, _ = facts(g.lines("probe"))
+        assert got["write root"] == "done" and got["device in the tree"] == "Permission denied"
+        assert g.stop() == 0
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ static void report(void)
 	say("write root = %s", mkdir("/new", 0755) == 0 ? "done" : strerror(errno));
 	say("write tmp = %s", mkdir("/tmp/new", 0755) == 0 ? "done" : strerror(errno));
 	say("write shm = %s", mkdir("/dev/shm/new", 0755) == 0 ? "done" : strerror(errno));
+	say("device in the tree = %s", stat("/node", &st) == 0 && open("/node", O_WRONLY | O_NOCTTY | O_NONBLOCK) >= 0 ? "opened" : strerror(errno));
 	say("boot conf = %s", stat("/etc/tee-rex/init.conf", &st) == 0 ? "there" : strerror(errno));
 	say("write sysctl = %s", access("/proc/sys/kernel/panic", W_OK) == 0 && open("/proc/sys/kernel/panic", O_WRONLY) >= 0 ? "done" : strerror(errno));
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr = { htonl(INADDR_LOOPBACK) } };

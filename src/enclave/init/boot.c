@@ -127,11 +127,12 @@ static int attach_loop(const char *file, char *device, size_t cap, struct err *e
 	if (loop < 0 || ioctl(loop, LOOP_CONFIGURE, &c) != 0)
 		return fail(err, errno, "attach %s to %s", file, device);
 	/* the mount must hold it before this descriptor lets go */
-	if (mount(device, BOOT_APP, "squashfs", MS_RDONLY, NULL) != 0)
+	if (mount(device, BOOT_APP, "squashfs", MS_RDONLY | MS_NODEV, NULL) != 0)
 		return fail(err, errno, "mount %s as squashfs", file);
 	return 0;
 }
 
+/* Without devices: a node in the image would be a way to /dev/nsm or the console that no grant gave. */
 static int mount_image(enum layout layout, struct err *err)
 {
 	char device[32];
@@ -139,7 +140,7 @@ static int mount_image(enum layout layout, struct err *err)
 	case LAYOUT_PLAIN:
 		return mount(BOOT_APP, BOOT_APP, NULL, MS_BIND, NULL) != 0 ? fail(err, errno, "mount " BOOT_APP) : 0;
 	case LAYOUT_EROFS:
-		if (mount("/app.erofs", BOOT_APP, "erofs", MS_RDONLY, NULL) == 0)
+		if (mount("/app.erofs", BOOT_APP, "erofs", MS_RDONLY | MS_NODEV, NULL) == 0)
 			return 0;
 		return fail(err, errno, "mount /app.erofs%s", errno == ENOTBLK ? " (this kernel reads it from a ramfs root only: rootfstype=ramfs)" : "");
 	case LAYOUT_SQUASHFS:
@@ -158,7 +159,7 @@ static int make_writable(uint32_t mib, struct err *err)
 		bad = make_directory("/run/app/upper", 0755, err);
 	if (bad == 0)
 		bad = make_directory("/run/app/work", 0755, err);
-	if (bad == 0 && mount("overlay", BOOT_APP, "overlay", 0, "lowerdir=" BOOT_APP ",upperdir=/run/app/upper,workdir=/run/app/work") != 0)
+	if (bad == 0 && mount("overlay", BOOT_APP, "overlay", MS_NODEV, "lowerdir=" BOOT_APP ",upperdir=/run/app/upper,workdir=/run/app/work") != 0)
 		bad = fail(err, errno, "mount an overlay over " BOOT_APP);
 	return bad;
 }
@@ -206,7 +207,7 @@ int boot_application(const struct service_table *t, struct err *err)
 		mkdir(path, 0755);               /* there, or mount_inside() says what is missing */
 	}
 	if (bad == 0 && t->layout == LAYOUT_PLAIN && t->writable_mib == 0 &&
-	    mount(NULL, BOOT_APP, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0)
+	    mount(NULL, BOOT_APP, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NODEV, NULL) != 0)
 		bad = fail(err, errno, "make " BOOT_APP " read-only");
 	return bad != 0 ? bad : mount_inside(t, err);
 }
