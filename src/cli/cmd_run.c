@@ -256,6 +256,13 @@ static int run(const struct run_args *a, struct err *err)
 	if (when < 0)
 		return fail(err, 0, "--ready takes service, heartbeat or started");
 	o.ready = (enum run_ready)when;
+	/* where the gateway listens is --gateway's to say, which enclave is behind it and who holds its operator's socket, ours */
+	struct settings given = a->from.s;
+	static struct settings_words words;
+	o.operator = given.gateway.operator;
+	given.gateway.listen = given.gateway.enclave = given.gateway.operator = NULL;
+	settings_words(&given, "gateway", &words);
+	o.gateway = &words;
 	if (!version_name_valid(bytes_str(o.name)))
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);

@@ -425,7 +425,8 @@ static int open_admin(struct run *r, struct err *err)
 
 static void listener_drop(struct listener *l) { close_fd(&l->fd); }      /* the file goes with its directory */
 
-/* It does not get to the instance's directory by itself, so it is given its operator socket. */
+/* It does not get to the instance's directory by itself, so it is given its operator socket; and as it may not be able
+ * to read the configuration either, what that says comes as options. The last of an option counts. */
 static int start_gateway(struct run *r, struct err *err)
 {
 	CLEANUP(listener_drop) struct listener operator = { .fd = -1 };
@@ -433,10 +434,15 @@ static int start_gateway(struct run *r, struct err *err)
 	snprintf(address, sizeof address, "unix:%s/operator.sock", r->dir.path);
 	if (r->o->listen == NULL)
 		return 0;
-	int ret = listener_open(address, 0666, &operator, err);
+	int ret = listener_open(r->o->operator != NULL ? r->o->operator : address, 0666, &operator, err);
 	if (ret < 0)
 		return ret;
-	const char *argv[] = { r->o->self, "gateway", "--listen", r->o->listen, "--enclave", r->address, NULL };
+	const char *argv[2 + SETTINGS_WORDS_MAX + 5] = { r->o->self, "gateway" };
+	size_t n = 2;
+	for (size_t i = 0; r->o->gateway != NULL && i < r->o->gateway->n; i++)
+		argv[n++] = r->o->gateway->word[i];
+	const char *const own[] = { "--listen", r->o->listen, "--enclave", r->address, NULL };
+	memcpy(argv + n, own, sizeof own);
 	struct child_spec spec = {
 		.name = "gateway", .argv = argv, .fds = { { "operator", operator.fd } }, .keep_stdout = true,
 		.uid = geteuid() == 0 ? UID_GATEWAY : 0, .death_signal = SIGKILL,

@@ -8,6 +8,7 @@
 #define HOST_RUN_H
 
 #include "host/backend.h"
+#include "host/settings.h"
 
 enum run_ready {
 	RUN_READY_SERVICE,                       /* the service answers a health request */
@@ -20,6 +21,8 @@ struct run_options {
 	const char *self;                        /* path of tee-rex, for the gateway */
 	const char *name;                        /* of the instance; names the runtime directory */
 	const char *listen;                      /* ADDR:PORT of the gateway; NULL: no gateway */
+	const char *operator;                    /* unix:PATH of its operator's socket; NULL: in the runtime directory */
+	const struct settings_words *gateway;    /* its other options; NULL: none */
 	enum run_ready ready;
 	bool backoff;                            /* wait before a start that follows short lives (host/history.h) */
 };

@@ -6,6 +6,7 @@
 #include "format/frame.h"
 #include "host/settings_value.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -201,6 +202,54 @@ int settings_check_options(const struct settings *s, const char *section, struct
 		if (strncmp(rules[i].key, section, len) == 0 && rules[i].key[len] == '.' && rules[i].broken(s))
 			return fail(err, 0, "--%s: %s", table[row_of(rules[i].key)].option, rules[i].what);
 	return 0;
+}
+
+/* --- as options ----------------------------------------------------------------------------------------------------- */
+
+static void add_words(struct settings_words *w, const char *option, const char *value)
+{
+	if (value == NULL)
+		return;
+	assert(w->n + 2 <= SETTINGS_WORDS_MAX);
+	w->word[w->n++] = option;
+	w->word[w->n++] = value;
+}
+
+void settings_words(const struct settings *s, const char *section, struct settings_words *ret)
+{
+	size_t n, len = strlen(section);
+	const struct setting *table = settings_table(&n);
+	ret->n = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct setting *t = &table[i];
+		const void *at = (const char *)s + t->offset;
+		if (!settings_given(s, i) || strncmp(t->key, section, len) != 0 || t->key[len] != '.')
+			continue;
+		assert(t->option != NULL);
+		snprintf(ret->option[i], sizeof ret->option[i], "--%s", t->option);
+		switch (t->type) {
+		case SETTING_NUMBER:
+			snprintf(ret->number[i], sizeof ret->number[i], "%llu", (unsigned long long)*(const uint64_t *)at);
+			add_words(ret, ret->option[i], ret->number[i]);
+			break;
+		case SETTING_SWITCH:
+			if (*(const bool *)at)
+				ret->word[ret->n++] = ret->option[i];
+			break;
+		case SETTING_ADDRESSES:
+		case SETTING_RANGES:
+		case SETTING_PCRS: {
+			const struct option_list *list = at;
+			for (size_t j = 0; j < list->n; j++)
+				add_words(ret, ret->option[i], list->value[j]);
+			break;
+		}
+		default:
+			add_words(ret, ret->option[i], *(const char *const *)at);
+			break;
+		}
+	}
+	ret->word[ret->n] = NULL;
 }
 
 /* --- files -------------------------------------------------------------------------------------------------------- */

@@ -84,4 +84,14 @@ static inline bool settings_given(const struct settings *s, size_t row) { return
  * of keys. */
 int settings_check_options(const struct settings *s, const char *section, struct err *err);
 
+/* What was given of a section, as a command line that says the same: "--option", "value", …, NULL. Strings are borrowed
+ * from the settings; those that are NULL and switches that are off are left out. */
+enum { SETTINGS_LISTS_MAX = 4, SETTINGS_WORDS_MAX = 2 * (SETTINGS_KEYS_MAX + SETTINGS_LISTS_MAX * OPTION_LIST_MAX) };
+struct settings_words {
+	const char *word[SETTINGS_WORDS_MAX + 1];
+	size_t n;
+	char option[SETTINGS_KEYS_MAX][40], number[SETTINGS_KEYS_MAX][24];
+};
+void settings_words(const struct settings *s, const char *section, struct settings_words *ret);
+
 #endif

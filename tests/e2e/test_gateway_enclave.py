@@ -213,3 +213,34 @@ def test_under_run(tmp_path, free_port):
         assert lines[2]["id"] == "from-outside"
         assert e.stop() == 0
         assert not os.path.exists(operator)
+
+
+def test_settings_reach_the_gateway_under_run(tmp_path, short_dir, free_port):
+    """What the configuration of an instance says of the gateway holds for the one that `tee-rex run` starts, which may not
+    be able to read the file."""
+    directory = tmp_path / "e"
+    directory.mkdir()
+    file, operator = directory / "i.yaml", short_dir / "operator.sock"
+    file.write_text("gateway:\n  listen: 127.0.0.1:1\n  enclave: unix:/nonexistent\n  trusted_proxies: [127.0.0.0/8]\n"
+                    f"  body_max_mib: 1\n  connections_max: 2\n  proves_max: 1\n  operator: unix:{operator}\n")
+    file.chmod(0o600)
+    with Enclave(directory, CONFIG.format(evil=sha256(EVIL)), ["--file", file, "--gateway", f"127.0.0.1:{free_port}"]) as e:
+        c = http.client.HTTPConnection("127.0.0.1", free_port, timeout=30)
+        c.request("GET", "/health", headers={"X-Forwarded-For": "192.0.2.7"})
+        r = c.getresponse()
+        assert r.status == 200 and json.loads(r.read())["enclave"] == "ok"
+        assert json.loads(e.process.stdout.readline())["client"] == "192.0.2.7"
+        c.request("POST", "/prove", body=b"{" + b" " * (1 << 20))
+        assert c.getresponse().status == 413
+        assert operator.is_socket() and not os.path.exists(os.path.join(os.path.dirname(e.socket), "operator.sock"))
+        done = subprocess.run([TEE_REX, "operator", "versions", "--socket", operator], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert e.stop() == 0
+
+    file.write_text("gateway: {quiet: true}\n")
+    with Enclave(directory, CONFIG.format(evil=sha256(EVIL)), ["--file", file, "--gateway", f"127.0.0.1:{free_port}"]) as e:
+        c = http.client.HTTPConnection("127.0.0.1", free_port, timeout=30)
+        c.request("GET", "/health", headers={"X-Forwarded-For": "192.0.2.7"})
+        assert c.getresponse().status == 200
+        assert e.stop() == 0
+        assert b"/health" not in e.process.stdout.read()

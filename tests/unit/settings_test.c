@@ -201,12 +201,55 @@ static void options_have_the_same_limits(void **state)
 	assert_int_equal(settings_check_options(&o, "enclave", &err), 0);
 }
 
+/* As a shell would show it. */
+static const char *said(const char *section)
+{
+	static struct settings_words w;
+	static char text[2048];
+	size_t n = 0;
+	text[0] = '\0';
+	settings_words(&s, section, &w);
+	for (size_t i = 0; i < w.n; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i > 0 ? " " : "", w.word[i]);
+	assert_null(w.word[w.n]);
+	return text;
+}
+
+static void options_say_the_same(void **state)
+{
+	(void)state;
+	assert_int_equal(parse(""), 0);
+	assert_string_equal(said("gateway"), "");
+	settings_close(&s);
+	assert_int_equal(parse("enclave: {memory_mib: 64}\ngateway:\n  prove_rate_per_minute: 6\n  body_max_mib: 3\n  quiet: true\n"
+	                       "  trusted_proxies: [unix, 10.0.0.0/8]\n  metrics: 127.0.0.1:9100\n  listen: 127.0.0.1:80\n"), 0);
+	assert_string_equal(said("enclave"), "--memory 64");
+	s.gateway.listen = NULL;
+	assert_string_equal(said("gateway"), "--metrics 127.0.0.1:9100 --body-max-mib 3 --prove-rate 6 --trusted-proxy unix "
+	                                     "--trusted-proxy 10.0.0.0/8 --quiet");
+	settings_close(&s);
+	assert_int_equal(parse("gateway: {quiet: false, trusted_proxies: []}"), 0);
+	assert_string_equal(said("gateway"), "");
+	settings_close(&s);
+
+	/* every row has an option, and all lists full fit */
+	size_t rows, lists = 0;
+	const struct setting *table = settings_table(&rows);
+	for (size_t i = 0; i < rows; i++) {
+		assert_non_null(table[i].option);
+		assert_true(strlen(table[i].option) + 3 <= sizeof ((struct settings_words *)0)->option[0]);
+		lists += table[i].type == SETTING_ADDRESSES || table[i].type == SETTING_RANGES || table[i].type == SETTING_PCRS;
+	}
+	assert_true(lists <= SETTINGS_LISTS_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vectors_are_refused_for_their_reason), cmocka_unit_test(nothing_means_defaults),
 		cmocka_unit_test(everything_is_read), cmocka_unit_test(sizes_are_bounded), cmocka_unit_test(files_that_cannot_be_read),
 		cmocka_unit_test(names_and_files), cmocka_unit_test(options_have_the_same_limits),
+		cmocka_unit_test(options_say_the_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
