@@ -39,17 +39,6 @@ uint16_t get_be16(struct reader *r) { return (uint16_t)get_be(r, 2); }
 uint32_t get_be32(struct reader *r) { return (uint32_t)get_be(r, 4); }
 uint64_t get_be64(struct reader *r) { return get_be(r, 8); }
 
-void put_bytes(struct writer *w, struct bytes b)
-{
-	if (w->full || b.n > w->cap - w->at) {
-		w->full = true;
-		return;
-	}
-	if (b.n > 0)
-		memcpy(w->p + w->at, b.p, b.n);
-	w->at += b.n;
-}
-
 static void put_be(struct writer *w, uint64_t v, size_t size)
 {
 	uint8_t b[8];
@@ -58,11 +47,9 @@ static void put_be(struct writer *w, uint64_t v, size_t size)
 	put_bytes(w, bytes_of(b, size));
 }
 
-void put_u8(struct writer *w, uint8_t v) { put_be(w, v, 1); }
 void put_be16(struct writer *w, uint16_t v) { put_be(w, v, 2); }
 void put_be32(struct writer *w, uint32_t v) { put_be(w, v, 4); }
 void put_be64(struct writer *w, uint64_t v) { put_be(w, v, 8); }
-void put_str(struct writer *w, const char *s) { put_bytes(w, bytes_str(s)); }
 
 void put_fmt(struct writer *w, const char *fmt, ...)
 {

@@ -50,12 +50,24 @@ static inline struct bytes writer_bytes(const struct writer *w)
 	return w->full ? BYTES_NONE : (struct bytes){ w->p, w->at };
 }
 
-void put_u8(struct writer *w, uint8_t v);
+/* These three are inline because most of what is put is a literal, whose length the compiler then knows. */
+static inline void put_bytes(struct writer *w, struct bytes b)
+{
+	if (w->full || b.n > w->cap - w->at) {
+		w->full = true;
+		return;
+	}
+	if (b.n > 0)
+		memcpy(w->p + w->at, b.p, b.n);
+	w->at += b.n;
+}
+
+static inline void put_u8(struct writer *w, uint8_t v) { put_bytes(w, bytes_of(&v, 1)); }
+/* Without its terminating zero. */
+static inline void put_str(struct writer *w, const char *s) { put_bytes(w, bytes_str(s)); }
 void put_be16(struct writer *w, uint16_t v);
 void put_be32(struct writer *w, uint32_t v);
 void put_be64(struct writer *w, uint64_t v);
-void put_bytes(struct writer *w, struct bytes b);
-void put_str(struct writer *w, const char *s);           /* without its terminating zero */
 /* printf into the writer; what does not fit whole makes it full. */
 void put_fmt(struct writer *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

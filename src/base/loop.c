@@ -33,7 +33,13 @@ int loop_add(struct loop *l, struct watch *w, int fd, uint32_t events)
 
 void loop_set(struct loop *l, struct watch *w, uint32_t events)
 {
-	if (w->fd < 0 || w->events == events)
+	if (w->events != events)
+		loop_again(l, w, events);
+}
+
+void loop_again(struct loop *l, struct watch *w, uint32_t events)
+{
+	if (w->fd < 0)
 		return;
 	struct epoll_event e = { .events = events, .data.ptr = w };
 	if (epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, w->fd, &e) == 0)

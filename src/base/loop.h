@@ -46,6 +46,8 @@ void loop_close(struct loop *l);
 int loop_add(struct loop *l, struct watch *w, int fd, uint32_t events);
 /* Changes what w waits for; no system call when nothing changes. */
 void loop_set(struct loop *l, struct watch *w, uint32_t events);
+/* … and is told again of what there is now, edge-triggered or not. */
+void loop_again(struct loop *l, struct watch *w, uint32_t events);
 /* Forgets w; harmless when it is not in the loop. Call before closing its descriptor. */
 void loop_del(struct loop *l, struct watch *w);
 

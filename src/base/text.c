@@ -195,18 +195,25 @@ bool utf8_valid(struct bytes b)
 void put_decimal(struct writer *w, uint64_t v)
 {
 	uint8_t text[20], *p = text + sizeof text;
+	if (v < 10) {                    /* most numbers are small */
+		put_u8(w, (uint8_t)('0' + v));
+		return;
+	}
 	do
 		*--p = (uint8_t)('0' + v % 10);
 	while ((v /= 10) > 0);
 	put_bytes(w, bytes_of(p, (size_t)(text + sizeof text - p)));
 }
 
+/* What stands for itself inside a JSON string: ASCII but controls, the quote and the backslash. */
+static const bool json_plain[256] = { [' ' ... '!'] = true, ['#' ... '['] = true, [']' ... '~'] = true };
+
 void put_json_string(struct writer *w, struct bytes b)
 {
 	put_u8(w, '"');
 	while (b.n > 0) {
 		size_t plain = 0;
-		while (plain < b.n && b.p[plain] >= 0x20 && b.p[plain] < 0x7f && b.p[plain] != '"' && b.p[plain] != '\\')
+		while (plain < b.n && json_plain[b.p[plain]])
 			plain++;
 		put_bytes(w, bytes_of(b.p, plain));
 		b = bytes_of(b.p + plain, b.n - plain);

@@ -10,6 +10,7 @@
 #include "linux/listen_fds.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
@@ -239,6 +240,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	jobs_close(&g);
 	attestation_close(&g);
 	log_flush(&g);
+	free(g.spare);
 	loop_close(&g.loop);
 	return ret;
 }

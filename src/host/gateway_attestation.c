@@ -63,7 +63,7 @@ void attestation_init(struct gateway *g) { TAILQ_INIT(&g->attestation.waiting); 
 void attestation_ask(struct request *r)
 {
 	struct attestation_cache *a = &r->g->attestation;
-	if (a->kept != NULL && clock_monotonic_ms() < a->fresh_until_ms) {
+	if (a->kept != NULL && r->started_ms < a->fresh_until_ms) {
 		r->g->cache_hits++;
 		query_answer_shared(r, a->kept);
 		return;

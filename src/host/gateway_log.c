@@ -7,6 +7,7 @@
 
 #include <poll.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,29 +15,21 @@
 enum { LINE_MAX_BYTES = 1536, TARGET_SHOWN = 80 };
 _Static_assert(sizeof ((struct gateway *)0)->log.text <= PIPE_BUF, "what is gathered must be written in one piece");
 
-static void put_time(struct writer *w)
+/* The wall clock is asked once for each millisecond of the monotonic one: lines that end together share their text. */
+static void put_time(struct writer *w, int64_t monotonic_ms)
 {
 	static char text[32];
-	static time_t of_text;
-	int64_t now = clock_wall_ms();
-	time_t s = (time_t)(now / 1000);
-	struct tm tm;
-	if (s != of_text)
-		strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", gmtime_r(&s, &tm));
-	of_text = s;
-	unsigned ms = (unsigned)(now % 1000);
-	const char fraction[] = { '.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10), 'Z', '"', '\0' };
-	put_str(w, "{\"time\":\"");
-	put_str(w, text);
-	put_str(w, fraction);
-}
-
-static void put_number(struct writer *w, const char *name, uint64_t v)
-{
-	put_str(w, ",\"");
-	put_str(w, name);
-	put_str(w, "\":");
-	put_decimal(w, v);
+	static size_t text_n;
+	static int64_t of_text = -1;
+	if (monotonic_ms != of_text) {
+		int64_t now = clock_wall_ms();
+		time_t s = (time_t)(now / 1000);
+		struct tm tm;
+		text_n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", gmtime_r(&s, &tm));
+		text_n += (size_t)snprintf(text + text_n, sizeof text - text_n, ".%03uZ", (unsigned)(now % 1000));
+		of_text = monotonic_ms;
+	}
+	put_bytes(w, bytes_of(text, text_n));
 }
 
 /* The target up to its query, which may hold a nonce and is nobody's business, and up to the secret part of a job's id. */
@@ -75,8 +68,9 @@ void log_access(const struct request *r)
 	char from[CLIENT_ADDRESS_TEXT_MAX];
 	uint8_t line[LINE_MAX_BYTES];
 	struct writer w = writer_of(line, sizeof line);
-	put_time(&w);
-	put_str(&w, ",\"id\":");
+	put_str(&w, "{\"time\":\"");
+	put_time(&w, r->ended_ms);
+	put_str(&w, "\",\"id\":");
 	put_json_string(&w, bytes_str(r->id));
 	put_str(&w, ",\"client\":\"");
 	put_str(&w, address_text(&r->from, from));
@@ -84,7 +78,8 @@ void log_access(const struct request *r)
 	put_str(&w, r->method);
 	put_str(&w, "\",\"path\":");
 	put_json_string(&w, shown_target(r));
-	put_number(&w, "status", r->answer.status);
+	put_str(&w, ",\"status\":");
+	put_decimal(&w, r->answer.status);
 	if (r->answer.status != 0) {
 		put_str(&w, ",\"code\":\"");
 		put_str(&w, outcome_name(r->answer.code));
@@ -92,9 +87,12 @@ void log_access(const struct request *r)
 	}
 	if (r->gone)
 		put_str(&w, ",\"gone\":true");
-	put_number(&w, "body_bytes", r->text_n);
-	put_number(&w, "answer_bytes", r->answer.body_n);
-	put_number(&w, "ms", (uint64_t)(r->ended_ms - r->started_ms));
+	put_str(&w, ",\"body_bytes\":");
+	put_decimal(&w, r->text_n);
+	put_str(&w, ",\"answer_bytes\":");
+	put_decimal(&w, r->answer.body_n);
+	put_str(&w, ",\"ms\":");
+	put_decimal(&w, (uint64_t)(r->ended_ms - r->started_ms));
 	put_str(&w, "}\n");
 	struct bytes whole = writer_bytes(&w);
 	if (sizeof g->log.text - g->log.n < whole.n)

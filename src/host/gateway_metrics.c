@@ -24,7 +24,7 @@ void metrics_count(const struct request *r)
 	struct gateway_counters *c = &r->g->counters;
 	uint64_t ms = rounded_ms((uint64_t)(r->ended_ms - r->started_ms));
 	size_t status = 0;
-	for (size_t i = 0; !r->gone && i < sizeof statuses / sizeof statuses[0]; i++)
+	for (size_t i = 0; !r->gone && i < sizeof statuses / sizeof statuses[0] && status == 0; i++)
 		if (statuses[i] == r->answer.status)
 			status = i;
 	c->requests[r->route][status]++;

@@ -109,7 +109,8 @@ static void answer_nobody(struct http_conn *c)
 static void on_request(struct http_conn *c, const struct http1_head *h, enum http1_result why)
 {
 	struct front *f = c->server->owner;
-	struct request *r = malloc(sizeof *r);
+	struct request *r = f->g->spare != NULL ? f->g->spare : malloc(sizeof *r);
+	f->g->spare = NULL;
 	if (r == NULL) {
 		answer_nobody(c);
 		return;
@@ -157,15 +158,19 @@ static void on_end(struct http_conn *c, bool gone)
 	struct request *r = c->user;
 	if (r == NULL)
 		return;
+	struct gateway *g = r->g;
 	r->gone = gone;
 	r->ended_ms = c->server->now_ms;
 	forget_work(r);
 	metrics_count(r);
-	if (!r->g->o->quiet)
+	if (!g->o->quiet)
 		log_access(r);
 	answer_release(&r->answer);
 	LIST_REMOVE(r, link);
-	free(r);
+	if (g->spare == NULL)
+		g->spare = r;
+	else
+		free(r);
 }
 
 const struct http_handler gateway_handler = { .admit = admit, .on_request = on_request, .on_body = on_body, .on_body_end = on_body_end,

@@ -112,7 +112,7 @@ void random_bytes(void *p, size_t n)
 
 static void make_id(char id[FRAME_ID_MAX + 1])
 {
-	static uint8_t pool[512];        /* nobody has to guess these: one system call for many */
+	static uint8_t pool[4096];       /* one system call for many */
 	static size_t left;
 	if (left == 0)
 		random_bytes(pool, left = sizeof pool);

@@ -127,6 +127,7 @@ struct gateway {
 	struct watch signals;
 	struct timer grace, drain;
 	LIST_HEAD(, request) requests;
+	struct request *spare;           /* memory for the next one; NULL: none */
 	struct { uint8_t text[4096]; size_t n; bool is_file; struct timer timer; } log;
 	unsigned uploads, queries;
 	struct jobs jobs;

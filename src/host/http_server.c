@@ -1,7 +1,11 @@
 /* One thread, no allocation for a connection beyond itself while it is idle. Input is read into one buffer of the
  * server's; only what a request cannot take at once is copied into a buffer of the connection, and the sum of those
  * is bounded. What is waited for is told to epoll only when it changes from what was told before, so a request
- * that is answered at once costs one recv and one writev.
+ * that is answered at once costs one recv and one sendmsg.
+ *
+ * Connections are watched for edges, which spares the kernel a second look at each that had its turn. What an edge
+ * told and was not used up is asked for again (see rearm), and so nothing waits for an edge that has been: a read that
+ * came back short has taken all there was.
  *
  * Clients are distrusted: every stage has a deadline, which a sweep once a second enforces. When connections run
  * out, the one that has waited longest to send a request makes room. A client that shuts down its sending side
@@ -169,6 +173,8 @@ static bool fill(struct http_conn *c, bool *ret_full)
 		room = c->buf_cap - c->input.n;
 	}
 	ssize_t n = recv(c->watch.fd, to, room, MSG_DONTWAIT);
+	if (n < 0 ? errno == EAGAIN : (size_t)n < room)
+		c->told &= ~(uint32_t)EPOLLIN;
 	if (n <= 0) {
 		if (n == 0)
 			c->left = true;
@@ -407,14 +413,18 @@ static bool take_body(struct http_conn *c)
 /* Tells epoll what is waited for now. Input that is not wanted is waited for until it comes, once. */
 static void rearm(struct http_conn *c)
 {
-	uint32_t events = c->watch.events & EPOLLIN;
+	uint32_t events = EPOLLET | (c->watch.events & EPOLLIN);
 	if (wants_input(c))
 		events |= EPOLLIN;
 	if (!c->left)
 		events |= EPOLLRDHUP;
 	if (c->stage == HTTP_REPLY)
 		events |= EPOLLOUT;
-	loop_set(c->server->loop, &c->watch, events);
+	if ((c->told & events) != 0)
+		loop_again(c->server->loop, &c->watch, events);
+	else
+		loop_set(c->server->loop, &c->watch, events);
+	c->told = 0;
 }
 
 /* Goes on as far as that is possible without the world; may destroy c. */
@@ -479,13 +489,16 @@ static void on_conn(struct watch *w, uint32_t events)
 		destroy(c);
 		return;
 	}
+	c->told = events & (EPOLLIN | EPOLLRDHUP);
 	if ((events & EPOLLIN) && wants_input(c)) {
 		bool full = true;
 		for (int i = 0; i < READS_PER_WAKE_UP && full; i++) {
 			bool came = fill(c, &full);
 			bool last = !came || !full || i + 1 == READS_PER_WAKE_UP || c->stage != HTTP_BODY;
-			if (!came && !c->broken)
+			if (!came && !c->broken) {
+				rearm(c);
 				return;
+			}
 			if (last) {
 				run(c);
 				return;
@@ -509,7 +522,7 @@ static void on_conn(struct watch *w, uint32_t events)
 	if (events & EPOLLRDHUP)
 		c->left = true;
 	if (events & EPOLLIN)
-		loop_set(c->server->loop, w, c->watch.events & ~(uint32_t)EPOLLIN);
+		loop_set(c->server->loop, w, w->events & ~(uint32_t)EPOLLIN);
 	if (events & EPOLLOUT)
 		run(c);
 	else
@@ -551,7 +564,7 @@ static void add_conn(struct http_server *s, int fd, const struct sockaddr_storag
 	c->server = s;
 	c->peer = *peer;
 	c->watch = (struct watch){ .fd = -1, .on_event = on_conn };
-	if (loop_add(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP) < 0) {
+	if (loop_add(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET) < 0) {
 		close(fd);
 		free(c);
 		return;

@@ -83,6 +83,7 @@ struct http_conn {
 
 	/* private */
 	struct watch watch;
+	uint32_t told;                           /* by the edge that is handled: EPOLLIN, EPOLLRDHUP; not used up yet */
 	enum http_stage stage;
 	int64_t deadline_ms, moved_ms;
 	bool in_exchange, answered, paused, running, queued, broken;
