@@ -734,6 +734,31 @@ def test_pipelined_requests(gateway, prover):
         assert [read_answer(stream).status for _ in range(4)] == [200, 200, 404, 200]
 
 
+def test_a_burst_larger_than_one_read_and_one_turn(gateway):
+    """All is answered without the client having to send more."""
+    one, count = head("GET", "/nothing"), 2000
+    with gateway.connect() as s:
+        sender = threading.Thread(target=s.sendall, args=(one * count,))
+        sender.start()
+        stream = Buffered(s)
+        assert {read_answer(stream).status for _ in range(count)} == {404}
+        sender.join()
+        s.sendall(one)
+        assert read_answer(stream).status == 404
+
+
+@pytest.mark.parametrize("wait_s", [0, 0.2])
+def test_a_client_that_ends_its_side_gets_its_answer_and_the_end(gateway, wait_s):
+    with gateway.connect() as s:
+        began = time.monotonic()
+        s.sendall(head("GET", "/nothing") * 3)
+        time.sleep(wait_s)
+        s.shutdown(socket.SHUT_WR)
+        stream = Buffered(s)
+        assert [read_answer(stream).status for _ in range(3)] == [404] * 3
+        assert s.recv(1) == b"" and time.monotonic() - began < 5
+
+
 # --- running and stopping --------------------------------------------------------------------------------------------------
 
 
