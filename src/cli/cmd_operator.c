@@ -13,7 +13,7 @@ struct operator_args { const char *socket; };
 
 static const struct option_spec options[] = {
 	{ 's', "socket", OPT_STRING, offsetof(struct operator_args, socket), "PATH",
-	  "operator socket of the gateway (default: /run/tee-rex/operator.sock)" },
+	  "operator socket of the gateway (default: /run/tee-rex/default/operator.sock)" },
 	OPTIONS_HELP,
 	OPTIONS_END
 };
@@ -56,7 +56,7 @@ static int ask(const struct operator_args *a, const struct verb *v, const char *
 
 int operator_main(int argc, char **argv)
 {
-	struct operator_args a = { .socket = "/run/tee-rex/operator.sock" };
+	struct operator_args a = { .socket = "/run/tee-rex/default/operator.sock" };
 	const struct verb *v = NULL;
 	const char *args[2];
 	struct err err;
