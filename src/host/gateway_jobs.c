@@ -13,18 +13,18 @@ static void schedule(struct gateway *g);
 
 /* --- shares ------------------------------------------------------------------------------------------------- */
 
-static void share_key(const struct client_address *from, uint8_t key[16])
+void client_key(const struct client_address *from, uint8_t key[CLIENT_KEY_SIZE])
 {
-	memset(key, 0, 16);
+	memset(key, 0, CLIENT_KEY_SIZE);
 	if (from->known)
-		memcpy(key, from->ip, address_is_v4(from) ? 16 : 8);
+		memcpy(key, from->ip, address_is_v4(from) ? CLIENT_KEY_SIZE : 8);
 }
 
 static struct share *share_find(const struct gateway *g, const struct client_address *from)
 {
-	uint8_t key[16];
+	uint8_t key[CLIENT_KEY_SIZE];
 	struct share *s;
-	share_key(from, key);
+	client_key(from, key);
 	LIST_FOREACH(s, &g->jobs.shares, link)
 		if (memcmp(s->key, key, sizeof key) == 0)
 			return s;
@@ -35,7 +35,7 @@ static struct share *share_take(struct gateway *g, const struct client_address *
 {
 	struct share *s = share_find(g, from);
 	if (s == NULL && (s = calloc(1, sizeof *s)) != NULL) {
-		share_key(from, s->key);
+		client_key(from, s->key);
 		LIST_INSERT_HEAD(&g->jobs.shares, s, link);
 	}
 	if (s != NULL)

@@ -30,6 +30,7 @@ enum {
 	JOB_TAG_SIZE = 4, JOB_RANDOM_SIZE = 16,
 	JOB_ID_TEXT = 2 * JOB_TAG_SIZE + 1 + 2 * JOB_RANDOM_SIZE,        /* "1a2b3c4d-" and 32 hex digits */
 	JOB_SUBSCRIBERS_MAX = 2048,
+	CLIENT_KEY_SIZE = 16,
 	JOB_EXCHANGES_MAX = 32,                  /* with the enclave at once */
 	JOB_WAIT_MAX_S = 50,                     /* one answer held back; proxies give up at 60 */
 	JOB_QUEUE_MAX_S = 3600                   /* for a job to be sent */
@@ -42,6 +43,7 @@ struct subscriber {
 	struct job *job;
 	struct request *request;                 /* waits for news; NULL: nobody does now */
 	bool accepted;                           /* 202: it lives on without a request */
+	uint8_t client[CLIENT_KEY_SIZE];
 	uint8_t random[JOB_RANDOM_SIZE];
 	struct timer wait;                       /* until the request is answered all the same */
 };
@@ -49,7 +51,7 @@ struct subscriber {
 /* How much of the enclave one client has. Like the rate limit it takes an IPv6 /64 for one client. */
 struct share {
 	LIST_ENTRY(share) link;
-	uint8_t key[16];
+	uint8_t key[CLIENT_KEY_SIZE];
 	unsigned jobs, waiting, running;
 	uint64_t turn;                           /* of its last job that was sent */
 };
@@ -126,8 +128,10 @@ void subscribe(struct request *r, struct job *j);
 void subscribers_tell(struct job *j);
 /* All of them forget j. None has a request. */
 void subscribers_drop(struct job *j);
-/* One more promise of an answer can be kept. */
-bool subscribers_have_room(const struct gateway *g, bool promise);
+/* One more who waits can be remembered, and a promise of an answer to r's client be kept. */
+bool subscribers_have_room(const struct request *r, bool promise);
+/* What makes two addresses one client. */
+void client_key(const struct client_address *from, uint8_t key[CLIENT_KEY_SIZE]);
 /* What failed, of an exchange that ended without a reply. */
 void failure_of(struct gateway *g, const struct frame_client_result *result, struct failure *ret);
 

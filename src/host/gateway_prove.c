@@ -55,7 +55,7 @@ void prove_start(struct request *r)
 		refuse_body(r, PROVE_BODY_TRUNCATED);
 		return;
 	}
-	if (!job_admits(r) || !subscribers_have_room(r->g, r->respond_async)) {
+	if (!job_admits(r) || !subscribers_have_room(r, r->respond_async)) {
 		request_fail(r, 0, OUTCOME_BUSY, NULL);
 		return;
 	}

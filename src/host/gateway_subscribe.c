@@ -149,7 +149,7 @@ static void on_wait(struct timer *t)
 	if (s->accepted) {
 		detach(s);
 		answer_status_of(r, s, 200);
-	} else if (r->respond_async && subscribers_have_room(j->g, true)) {
+	} else if (r->respond_async && subscribers_have_room(r, true)) {
 		accept_async(s);
 	} else {
 		detach(s);
@@ -167,15 +167,31 @@ static void attach(struct subscriber *s, struct request *r, int64_t wait_ms)
 	timer_arm(&r->g->loop, &s->wait, wait_ms);
 }
 
-bool subscribers_have_room(const struct gateway *g, bool promise)
+static bool has_promise(const struct request *r)
 {
-	return g->jobs.subscriber_n < JOB_SUBSCRIBERS_MAX && (!promise || g->jobs.promised < g->o->results_max);
+	uint8_t client[CLIENT_KEY_SIZE];
+	const struct subscriber *s;
+	client_key(&r->from, client);
+	LIST_FOREACH(s, &r->g->jobs.subscribers, of_all)
+		if (s->accepted && memcmp(s->client, client, sizeof client) == 0)
+			return true;
+	return false;
+}
+
+/* As with the places for jobs, which those who join take none of. */
+bool subscribers_have_room(const struct request *r, bool promise)
+{
+	const struct jobs *js = &r->g->jobs;
+	uint64_t max = r->g->o->results_max;
+	if (js->subscriber_n >= JOB_SUBSCRIBERS_MAX)
+		return false;
+	return !promise || js->promised < max - max / 4 || (js->promised < max && !has_promise(r));
 }
 
 void subscribe(struct request *r, struct job *j)
 {
 	struct gateway *g = r->g;
-	bool room = subscribers_have_room(g, r->respond_async);
+	bool room = subscribers_have_room(r, r->respond_async);
 	struct subscriber *s = room ? calloc(1, sizeof *s) : NULL;
 	if (s == NULL) {
 		job_unsubscribed(j);
@@ -183,6 +199,7 @@ void subscribe(struct request *r, struct job *j)
 		return;
 	}
 	s->job = j;
+	client_key(&r->from, s->client);
 	s->wait.on_expiry = on_wait;
 	random_bytes(s->random, sizeof s->random);
 	LIST_INSERT_HEAD(&j->subscribers, s, of_job);

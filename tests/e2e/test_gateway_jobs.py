@@ -339,6 +339,19 @@ def test_the_last_places_are_for_those_who_have_none(start, hold, prover):
     gateway.prove(b"11", x_forwarded_for="203.0.113.4", **ASYNC).error(429, OUTCOMES["busy"][1], "busy")
 
 
+def test_one_ciphertext_does_not_take_all_promises(start, hold, prover):
+    """Joining takes no place of a job's, and each who joins is promised an answer."""
+    gateway = start(prover.path, "--results-max", "8", *ME)
+    for _ in range(6):
+        post(gateway, b"x", x_forwarded_for="203.0.113.1")
+    gateway.prove(b"x", x_forwarded_for="203.0.113.1", **ASYNC).error(429, OUTCOMES["busy"][1], "busy")
+    for n in 2, 3:
+        post(gateway, b"y", x_forwarded_for=f"203.0.113.{n}")
+    gateway.prove(b"y", x_forwarded_for="203.0.113.4", **ASYNC).error(429, OUTCOMES["busy"][1], "busy")
+    hold.go.set()
+    assert gateway.prove(b"x", x_forwarded_for="203.0.113.1").status == 200
+
+
 def test_as_many_wait_in_the_enclave_as_configured(start, prover):
     gateway = start(prover.path, "--enclave-queue", "3")
     go = threading.Event()
