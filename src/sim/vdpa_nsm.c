@@ -58,14 +58,20 @@ static void start_or_stop(void)
 	}
 }
 
-/* The software NSM's answer to the request in dev.queue, without the lock. */
+/* The software NSM's answer to the request in dev.queue, without the lock. Answers carry no number: one that comes after
+ * it was given up is owed, and thrown away before the next one counts. */
 static struct bytes ask(struct bytes request, uint8_t *buf, size_t cap)
 {
 	static const uint8_t broken[] = "\xa1\x65" "Error" "\x6d" "InternalError";
+	static unsigned owed;
 	struct pollfd p = { .fd = dev.nsm, .events = POLLIN };
 	ssize_t n = -1;
-	if (send(dev.nsm, request.p, request.n, MSG_NOSIGNAL) == (ssize_t)request.n && poll(&p, 1, ANSWER_MS) == 1)
-		n = recv(dev.nsm, buf, cap, MSG_DONTWAIT);
+	if (send(dev.nsm, request.p, request.n, MSG_NOSIGNAL) == (ssize_t)request.n) {
+		for (owed++; owed > 0 && poll(&p, 1, ANSWER_MS) == 1; owed--)
+			n = recv(dev.nsm, buf, cap, MSG_DONTWAIT);
+		if (owed > 0)
+			n = -1;                  /* what came were answers of others */
+	}
 	return n > 0 ? bytes_of(buf, (size_t)n) : bytes_of(broken, sizeof broken - 1);
 }
 

@@ -171,6 +171,17 @@ def test_the_nsm_is_a_real_device_with_the_image_s_registers(vm, image, tmp_path
     assert done.returncode == 1
 
 
+def test_an_answer_that_comes_too_late_is_nobody_s(vm):
+    pid = vm.children()["tee-rex-sim-nsm"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert nsm(vm, "GetRandom") == {"Error": "InternalError"}      # after ten seconds
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert "DescribeNSM" in nsm(vm, "DescribeNSM")
+    assert "GetRandom" in nsm(vm, "GetRandom")
+
+
 def test_debug_role_instance_and_two_processors(image, tmp_path):
     role, instance = "arn:aws:iam::123456789012:role/simulated", "i-0123456789abcdef0"
     with Vm(tmp_path, image, ["--debug", "--cpus", "2", "--role", role, "--instance", instance]) as vm:
