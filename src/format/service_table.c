@@ -524,8 +524,12 @@ static int check_descriptors(struct parser *p, const struct service *s)
 		if (twice)
 			return refuse_service(p, s, "two descriptors would be called ", name);
 	}
-	for (uint32_t i = 0; i < t->service_count; i++)
-		fds += i != self && services_linked(t, self, i);
+	for (uint32_t i = 0; i < t->service_count; i++) {
+		bool linked = i != self && services_linked(t, self, i);
+		if (linked && strcmp(t->service[i].name, "ready") == 0)
+			return refuse_service(p, s, "two descriptors would be called ", "ready");
+		fds += linked;
+	}
 	return fds <= SERVICE_FDS_MAX ? 0 : refuse_service(p, s, "more than 7 listeners and links", "");
 }
 

@@ -199,6 +199,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ APP "listen = b 1\nlink = b\n[service b]\narg = x\n", "f: [service app]: two descriptors would be called b" },
 		{ APP "listen = b 1\nlisten = b 2\n", "f: [service app]: two descriptors would be called b" },
 		{ APP "listen = ready 1\n", "f: [service app]: two descriptors would be called ready" },
+		{ APP "link = ready\n[service ready]\narg = x\n", "f: [service app]: two descriptors would be called ready" },
 		{ APP "listen = b 5\nbridge = 5 80\n", "f: [service app]: somebody listens already on port 5" },
 		{ APP "listen = b 5\n[service c]\narg = x\nlisten = b 5\n", "f: [service c]: somebody listens already on port 5" },
 		{ APP "essential = no\n", "f: no service is essential; nothing would keep the enclave up" },
