@@ -2,8 +2,6 @@
 
 #include "base/text.h"
 
-#include <strings.h>
-
 const char *http1_result_name(enum http1_result r)
 {
 	static const char *const names[] = {
@@ -28,12 +26,6 @@ static const uint8_t class_of[256] = {
 static bool is_token(uint8_t c) { return class_of[c] == TOKEN; }
 static bool in_value(uint8_t c) { return c >= 0x80 || (c > ' ' && c < 0x7f) || class_of[c] == VALUE; }
 static bool is_space(uint8_t c) { return c == ' ' || c == '\t'; }
-
-bool http1_equal(struct bytes a, const char *b)
-{
-	size_t n = strlen(b);
-	return a.n == n && strncasecmp((const char *)a.p, b, n) == 0;
-}
 
 static struct bytes trimmed(struct bytes b)
 {

@@ -13,6 +13,8 @@
 
 #include "base/bytes.h"
 
+#include <strings.h>
+
 enum {
 	HTTP1_HEAD_MAX = 32 << 10,
 	HTTP1_FIELDS_MAX = 128,
@@ -54,8 +56,11 @@ enum http1_result http1_head_parse(struct bytes head, struct http1_head *ret);
 
 /* True when a field named so is in a comma-separated list value, in any case: "close" in Connection. */
 bool http1_list_has(struct bytes value, const char *token);
-/* Field names and tokens compare without case. */
-bool http1_equal(struct bytes a, const char *b);
+/* Field names and tokens compare without case. Inline for literals, most of which differ in length. */
+static inline bool http1_equal(struct bytes a, const char *b)
+{
+	return a.n == strlen(b) && strncasecmp((const char *)a.p, b, a.n) == 0;
+}
 
 /* A chunked body as it arrives. */
 struct http1_chunked {

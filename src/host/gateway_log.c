@@ -1,6 +1,7 @@
 /* The access log. Lines are gathered for a turn of the loop, and written whole or, when the reader of standard
- * output is stuck, not at all: the log must not decide how fast the gateway serves. The target is the client's text, so it is cut and
- * escaped; nothing of a body is ever logged. */
+ * output is stuck, not at all: the log must not decide how fast the gateway serves. While the reader stays stuck, lines
+ * are counted as lost (GET /metrics) without being made. The target is the client's text, so it is cut and escaped;
+ * nothing of a body is ever logged. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "host/gateway_server.h"
@@ -42,15 +43,35 @@ static struct bytes shown_target(const struct request *r)
 	return bytes_of(r->target, n < TARGET_SHOWN ? n : TARGET_SHOWN);
 }
 
-void log_flush(struct gateway *g)
+static bool reader_stuck(const struct gateway *g)
 {
 	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	return !g->log.is_file && !(poll(&p, 1, 0) == 1 && (p.revents & POLLOUT));
+}
+
+void log_flush(struct gateway *g)
+{
 	size_t n = g->log.n;
+	uint64_t lines = g->log.lines;
 	g->log.n = 0;
+	g->log.lines = 0;
 	timer_disarm(&g->log.timer);
-	bool ready = n > 0 && (g->log.is_file || (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT)));
-	if (!ready || write(STDOUT_FILENO, g->log.text, n) != (ssize_t)n)
-		return;          /* lost lines are lost lines; the next ones may fit */
+	if (n == 0)
+		return;
+	g->log.stuck = reader_stuck(g);
+	if (g->log.stuck || write(STDOUT_FILENO, g->log.text, n) != (ssize_t)n)
+		g->counters.log_lines_lost += lines;     /* the next ones may fit */
+}
+
+/* Looks at the reader once in a turn of the loop. */
+static bool still_stuck(struct gateway *g)
+{
+	if (!g->log.stuck || timer_armed(&g->log.timer))
+		return g->log.stuck;
+	g->log.stuck = reader_stuck(g);
+	if (g->log.stuck)
+		timer_arm(&g->loop, &g->log.timer, 0);
+	return g->log.stuck;
 }
 
 static void on_timer(struct timer *t) { log_flush(CONTAINER_OF(t, struct gateway, log.timer)); }
@@ -65,6 +86,10 @@ void log_init_access(struct gateway *g)
 void log_access(const struct request *r)
 {
 	struct gateway *g = r->g;
+	if (still_stuck(g)) {
+		g->counters.log_lines_lost++;
+		return;
+	}
 	char from[CLIENT_ADDRESS_TEXT_MAX];
 	uint8_t line[LINE_MAX_BYTES];
 	struct writer w = writer_of(line, sizeof line);
@@ -100,6 +125,7 @@ void log_access(const struct request *r)
 	if (whole.n > 0)
 		memcpy(g->log.text + g->log.n, whole.p, whole.n);
 	g->log.n += whole.n;
+	g->log.lines++;
 	if (!timer_armed(&g->log.timer))
 		timer_arm(&g->loop, &g->log.timer, 0);
 }

@@ -92,6 +92,7 @@ void metrics_answer(struct request *r, const struct frame_reply *p)
 	put_one(&w, "attestation_cache_hits", true, g->cache_hits);
 	put_one(&w, "rate_limited_requests", true, g->rate_limited);
 	put_one(&w, "enclave_lines_dropped", true, g->counters.lines_dropped);
+	put_one(&w, "log_lines_lost", true, g->counters.log_lines_lost);
 	put_one(&w, "enclave_up", false, p != NULL);
 	put_one(&w, "connections", false, gateway_connections(g));
 	put_one(&w, "proves", false, g->uploads + g->jobs.unfinished);

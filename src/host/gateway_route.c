@@ -352,8 +352,11 @@ static const struct route *find_route(const char *path, const char *method, enum
 		const struct route *x = &routes[i];
 		size_t m = strlen(x->path);
 		bool same = x->path[m - 1] == '/' ? n > m : n == m;
-		if ((x->fronts & 1u << front) != 0 && same && memcmp(x->path, path, m) == 0 && (found == NULL || method_fits(x, method)))
-			found = x;
+		if ((x->fronts & 1u << front) == 0 || !same || memcmp(x->path, path, m) != 0)
+			continue;
+		found = x;
+		if (method_fits(x, method))
+			break;
 	}
 	return found;
 }

@@ -103,7 +103,7 @@ enum { GATEWAY_STATUSES_MAX = 24, GATEWAY_BUCKETS = 6, GATEWAY_OWN_CONNECTIONS_M
 struct gateway_counters {
 	uint64_t requests[ROUTE_COUNT][GATEWAY_STATUSES_MAX];
 	uint64_t duration_ms[ROUTE_COUNT], within[ROUTE_COUNT][GATEWAY_BUCKETS];
-	uint64_t body_bytes, lines_dropped;
+	uint64_t body_bytes, lines_dropped, log_lines_lost;
 };
 
 struct attestation_cache {
@@ -128,7 +128,7 @@ struct gateway {
 	struct timer grace, drain;
 	LIST_HEAD(, request) requests;
 	struct request *spare;           /* memory for the next one; NULL: none */
-	struct { uint8_t text[4096]; size_t n; bool is_file; struct timer timer; } log;
+	struct { uint8_t text[4096]; size_t n; uint64_t lines; bool is_file, stuck; struct timer timer; } log;
 	unsigned uploads, queries;
 	struct jobs jobs;
 	bool running_waiting;

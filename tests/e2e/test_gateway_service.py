@@ -1,10 +1,12 @@
 """tee-rex gateway, what it does for whoever runs it: shared attestations, client addresses, limits, metrics, listeners."""
 import base64
 import http.client
+import json
 import os
 import re
 import socket
 import stat
+import subprocess
 import threading
 import time
 
@@ -330,6 +332,34 @@ def test_metrics(start, prover, short_dir):
     for target in ["/health", "/attestation", "/prove", "/", "/metrics/"]:
         assert scrape(path, target)[0].status == 404
     assert scrape(path, method="POST")[0].status == 405
+
+
+def test_a_log_that_nobody_reads(build, short_dir):
+    """It holds nothing up; what is lost is counted, and the next lines are there when the reader is."""
+    path, metrics, count = short_dir / "g.sock", short_dir / "metrics.sock", 1000
+    process = subprocess.Popen([build / "tee-rex", "gateway", "--listen", f"unix:{path}", "--enclave", f"unix:{short_dir}/nobody",
+                                "--metrics", f"unix:{metrics}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def lost():
+        return int(re.search(r"^teerex_gateway_log_lines_lost_total (\d+)$", scrape(metrics)[1], re.M)[1])
+
+    try:
+        wait_for(lambda: path.exists(), 10, "gateway listening")
+        assert [scrape(path, "/nothing")[0].status for _ in range(count)] == [404] * count
+        before = lost()
+        assert before > 0 and lost() == before + 1           # the look itself is a line
+        os.set_blocking(process.stdout.fileno(), False)
+        kept = process.stdout.read()
+        assert scrape(path, "/there-again")[0].status == 404
+        in_all = lost()
+        process.terminate()
+        assert process.wait(15) == 0
+        lines = [json.loads(line) for line in (kept + process.stdout.read()).splitlines()]
+        assert "/there-again" in [line["path"] for line in lines]
+        assert len(lines) + in_all == count + 4
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_metrics_without_an_enclave(start, prover, short_dir):
