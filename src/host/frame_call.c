@@ -24,17 +24,6 @@ static int await(struct frame_call *c, short events, struct err *err)
 	}
 }
 
-static int connect_unix(struct frame_call *c, const char *path, struct err *err)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	if (!bytes_to_cstr(bytes_str(path), a.sun_path, sizeof a.sun_path))
-		return fail(err, ENAMETOOLONG, "connect to %s", path);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&a, sizeof a) != 0)
-		return fail(err, errno, "connect to %s (is the enclave running?)", path);
-	return 0;
-}
-
 static int connect_vsock(struct frame_call *c, const char *text, struct err *err)
 {
 	struct frame_address a;
@@ -47,6 +36,21 @@ static int connect_vsock(struct frame_call *c, const char *text, struct err *err
 	if (ret == 0 && (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &errnum, &n) != 0 || errnum != 0))
 		ret = fail(err, errnum, "connect to %s (is the enclave running?)", text);
 	return ret;
+}
+
+static int connect_unix(struct frame_call *c, const char *path, struct err *err)
+{
+	struct frame_address linked;
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	if (!bytes_to_cstr(bytes_str(path), a.sun_path, sizeof a.sun_path))
+		return fail(err, ENAMETOOLONG, "connect to %s", path);
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&a, sizeof a) == 0)
+		return 0;
+	if (errno != ENOENT || !frame_address_linked(path, &linked))
+		return fail(err, errno, "connect to %s (is the enclave running?)", path);
+	close_fd(&c->fd);
+	return connect_vsock(c, linked.text, err);
 }
 
 int frame_call_open(struct frame_call *c, const char *to, int64_t timeout_ms, struct err *err)

@@ -56,6 +56,15 @@ int frame_address_parse(const char *text, struct frame_address *ret, struct err 
 }
 _Static_assert(sizeof "unix:" + sizeof((struct sockaddr_un *)0)->sun_path <= FRAME_ADDRESS_TEXT_MAX, "text fits");
 
+bool frame_address_linked(const char *path, struct frame_address *ret)
+{
+	char text[FRAME_ADDRESS_TEXT_MAX];
+	struct err ignored;
+	ssize_t n = readlink(path, text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return strncmp(text, "vsock:", 6) == 0 && frame_address_parse(text, ret, &ignored) == 0;
+}
+
 /* --- ending ------------------------------------------------------------------------------------ */
 
 /* Lets go of the connection and the outgoing data; the incoming buffer stays for who reads it. */
@@ -355,9 +364,9 @@ static void on_retry(struct timer *t)
 		flush(c);
 }
 
-static int connect_vsock(struct frame_client *c, struct err *err)
+static int connect_vsock(struct frame_client *c, const struct frame_address *to, struct err *err)
 {
-	int fd, ret = vsock_connect(c->to->cid, c->to->port, &fd, err);
+	int fd, ret = vsock_connect(to->cid, to->port, &fd, err);
 	if (ret < 0)
 		return ret;
 	c->connecting = true;
@@ -389,6 +398,16 @@ static int connect_unix(struct frame_client *c, struct err *err)
 	return 0;
 }
 
+static int connect_any(struct frame_client *c, struct err *err)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)&c->to->addr;
+	struct frame_address linked;
+	if (c->to->size == 0)
+		return connect_vsock(c, c->to, err);
+	int ret = connect_unix(c, err);
+	return ret == -ENOENT && frame_address_linked(un->sun_path, &linked) ? connect_vsock(c, &linked, err) : ret;
+}
+
 int frame_client_open(struct frame_client *c, struct loop *loop, const struct frame_address *to,
                       const struct frame_request *q, int64_t deadline_ms, struct err *err)
 {
@@ -410,7 +429,7 @@ int frame_client_open(struct frame_client *c, struct loop *loop, const struct fr
 		c->data = malloc(FRAME_HEADER_SIZE + FRAME_DATA_SIZE + FRAME_HEADER_SIZE);
 	int ret = c->in == NULL || (c->carries_data && c->data == NULL) ? fail(err, ENOMEM, "make room for an exchange") : 0;
 	if (ret == 0)
-		ret = to->size == 0 ? connect_vsock(c, err) : connect_unix(c, err);
+		ret = connect_any(c, err);
 	if (ret < 0) {
 		free(c->in);
 		free(c->data);

@@ -34,6 +34,9 @@ struct frame_address {
 };
 /* "unix:PATH" or "vsock:CID:PORT". -EINVAL and a sentence for anything else. */
 int frame_address_parse(const char *text, struct frame_address *ret, struct err *err);
+/* What a unix socket's path leads to that is a symbolic link with "vsock:CID:PORT" as its text: whoever runs the enclave says
+ * so where it listens now. False: it is no such link. */
+bool frame_address_linked(const char *path, struct frame_address *ret);
 
 enum frame_client_how {
 	FRAME_CLIENT_REPLY,              /* reply */

@@ -451,6 +451,14 @@ static int start_gateway(struct run *r, struct err *err)
 	return child_start(&r->gateway, &r->loop, &spec, err);
 }
 
+/* For the gateway and tee-rex upload, which are told the path and not the CID. */
+static int leave_address(const struct run *r, struct err *err)
+{
+	if (strncmp(r->address, "unix:", 5) != 0 && symlink(r->address, r->service_path) != 0)
+		return fail(err, errno, "say in %s where the service listens", r->service_path);
+	return 0;
+}
+
 /* Everything up to a booting enclave. */
 static int start(struct run *r, struct err *err)
 {
@@ -469,7 +477,9 @@ static int start(struct run *r, struct err *err)
 	r->alive = true;
 	r->b->ops->address(r->b, r->address);
 	r->health.on_result = on_health;
-	ret = open_console(r, err);
+	ret = leave_address(r, err);
+	if (ret == 0)
+		ret = open_console(r, err);
 	if (ret == 0)
 		ret = health_open(&r->health, &r->loop, r->address, err);
 	if (ret == 0)

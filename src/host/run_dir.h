@@ -3,7 +3,7 @@
  *     /run/tee-rex for root, $XDG_RUNTIME_DIR/tee-rex or /tmp/tee-rex-UID for a user      BASE
  *     BASE/.lock                   held while directories come and go
  *     BASE/NAME/lock               held by whoever owns the instance; its pid is inside
- *     BASE/NAME/service.sock       frames to the service (process and qemu)
+ *     BASE/NAME/service.sock       frames to the service; of a Nitro enclave a symbolic link whose text is its address
  *     BASE/NAME/admin.sock         for the operator (host/admin.h)
  *     BASE/NAME/…                  what the backend needs
  *

@@ -1,5 +1,6 @@
 """`tee-rex run --backend nitro` in front of a model of the driver (nitro_driver.py): the image in memory, readiness, deaths, ends,
 several enclaves at once, and what is said when the machine does not have what it takes."""
+import contextlib
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -184,6 +186,32 @@ def test_an_enclave_that_dies_while_it_boots(machine, image, tmp_path):
     machine.on_start = lambda vm: vm.die()
     assert "the enclave ended by itself" in refused(machine, image, tmp_path)
     wait_for(lambda: not machine.vms)
+
+
+def test_a_gateway_of_its_own_finds_the_enclave(machine, image, tmp_path, free_port):
+    """As the units start it: it is told the instance's path, and the CID is another after every start."""
+    run = Run(machine, image, tmp_path)
+    first = os.readlink(run.dir / "service.sock")
+    assert first == f"vsock:{machine.guests[0].vm.cid}:9002"
+    gateway = subprocess.Popen([TEE_REX, "gateway", "--quiet", "--listen", f"127.0.0.1:{free_port}", "--enclave", f"unix:{run.dir}/service.sock"],
+                               env=machine.environment(), stderr=subprocess.DEVNULL)
+
+    def enclave():
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{free_port}/health", timeout=5) as answer:
+            return json.load(answer)["enclave"]
+    try:
+        assert wait_for(enclave) == "ok"
+        uploaded = subprocess.run([TEE_REX, "upload", "--socket", run.dir / "service.sock", TEE_REX, "9.9.9"], env=machine.environment(),
+                                  capture_output=True, text=True, timeout=60)
+        assert "connect" not in uploaded.stderr, uploaded.stderr
+        assert run.stop() == 0 and enclave() == "unreachable"
+        (tmp_path / "again").mkdir()
+        again = Run(machine, image, tmp_path / "again", name=run.name)
+        assert os.readlink(again.dir / "service.sock") != first and enclave() == "ok"
+        assert again.stop() == 0
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 @pytest.mark.parametrize("gateway", [False, True])

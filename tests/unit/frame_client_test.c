@@ -182,6 +182,25 @@ static void addresses(void **state)
 	}
 }
 
+static void an_address_in_a_link(void **state)
+{
+	char dir[] = "/tmp/tee-rex-link-XXXXXX", path[64];
+	static const struct { const char *text; bool good; } links[] = {
+		{ "vsock:17:9002", true }, { "vsock:17", false }, { "vsock:17:9002x", false }, { "unix:/x", false }, { "/x", false },
+	};
+	struct frame_address a;
+	(void)state;
+	snprintf(path, sizeof path, "%s/service.sock", mkdtemp(dir));
+	assert_false(frame_address_linked(path, &a));
+	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+		assert_int_equal(symlink(links[i].text, path), 0);
+		assert_int_equal(frame_address_linked(path, &a), links[i].good);
+		assert_true(!links[i].good || (a.cid == 17 && a.port == 9002 && a.size == 0));
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
 static void nobody_there(void **state)
 {
 	struct fixture *f = *state;
@@ -494,7 +513,7 @@ static void a_full_backlog(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(addresses), TEST(nobody_there), TEST(a_question_and_its_answer),
+		cmocka_unit_test(addresses), cmocka_unit_test(an_address_in_a_link), TEST(nobody_there), TEST(a_question_and_its_answer),
 		TEST(answers_in_single_bytes), TEST(data_with_back_pressure), TEST(data_arrives_as_it_went),
 		TEST(long_data_arrives_as_it_went), TEST(an_error_in_the_middle_of_data),
 		TEST(a_reply_before_the_end_of_data), TEST(peers_that_break_the_protocol), TEST(events_are_counted),
