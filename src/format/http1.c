@@ -14,17 +14,18 @@ const char *http1_result_name(enum http1_result r)
 
 /* --- characters ------------------------------------------------------------------------------------------- */
 
-enum { TOKEN = 1, VALUE = 2 };
+enum { TOKEN = 1, VALUE = 2, BOTH = TOKEN | VALUE };
 /* tchar of RFC 9110 section 5.6.2; what may be in a field value: VCHAR, obs-text, SP, HTAB. */
 static const uint8_t class_of[256] = {
 	['\t'] = VALUE, [' '] = VALUE,
-	['!'] = TOKEN, ['#'] = TOKEN, ['$'] = TOKEN, ['%'] = TOKEN, ['&'] = TOKEN, ['\''] = TOKEN, ['*'] = TOKEN,
-	['+'] = TOKEN, ['-'] = TOKEN, ['.'] = TOKEN, ['^'] = TOKEN, ['_'] = TOKEN, ['`'] = TOKEN, ['|'] = TOKEN,
-	['~'] = TOKEN, ['0' ... '9'] = TOKEN, ['A' ... 'Z'] = TOKEN, ['a' ... 'z'] = TOKEN,
+	['!'] = BOTH, ['"'] = VALUE, ['#'] = BOTH, ['$'] = BOTH, ['%'] = BOTH, ['&'] = BOTH, ['\''] = BOTH, ['('] = VALUE,
+	[')'] = VALUE, ['*'] = BOTH, ['+'] = BOTH, [','] = VALUE, ['-'] = BOTH, ['.'] = BOTH, ['/'] = VALUE, ['0' ... '9'] = BOTH,
+	[':' ... '@'] = VALUE, ['A' ... 'Z'] = BOTH, ['[' ... ']'] = VALUE, ['^'] = BOTH, ['_'] = BOTH, ['`'] = BOTH,
+	['a' ... 'z'] = BOTH, ['{'] = VALUE, ['|'] = BOTH, ['}'] = VALUE, ['~'] = BOTH, [0x80 ... 0xff] = VALUE,
 };
 
-static bool is_token(uint8_t c) { return class_of[c] == TOKEN; }
-static bool in_value(uint8_t c) { return c >= 0x80 || (c > ' ' && c < 0x7f) || class_of[c] == VALUE; }
+static bool is_token(uint8_t c) { return (class_of[c] & TOKEN) != 0; }
+static bool in_value(uint8_t c) { return (class_of[c] & VALUE) != 0; }
 static bool is_space(uint8_t c) { return c == ' ' || c == '\t'; }
 
 static struct bytes trimmed(struct bytes b)

@@ -63,14 +63,13 @@ void log_flush(struct gateway *g)
 		g->counters.log_lines_lost += lines;     /* the next ones may fit */
 }
 
-/* Looks at the reader once in a turn of the loop. */
-static bool still_stuck(struct gateway *g)
+/* Looks at the reader once in a millisecond. */
+static bool still_stuck(struct gateway *g, int64_t now_ms)
 {
-	if (!g->log.stuck || timer_armed(&g->log.timer))
-		return g->log.stuck;
-	g->log.stuck = reader_stuck(g);
-	if (g->log.stuck)
-		timer_arm(&g->loop, &g->log.timer, 0);
+	if (g->log.stuck && g->log.looked_ms != now_ms) {
+		g->log.looked_ms = now_ms;
+		g->log.stuck = reader_stuck(g);
+	}
 	return g->log.stuck;
 }
 
@@ -86,7 +85,7 @@ void log_init_access(struct gateway *g)
 void log_access(const struct request *r)
 {
 	struct gateway *g = r->g;
-	if (still_stuck(g)) {
+	if (still_stuck(g, r->ended_ms)) {
 		g->counters.log_lines_lost++;
 		return;
 	}

@@ -128,7 +128,7 @@ struct gateway {
 	struct timer grace, drain;
 	LIST_HEAD(, request) requests;
 	struct request *spare;           /* memory for the next one; NULL: none */
-	struct { uint8_t text[4096]; size_t n; uint64_t lines; bool is_file, stuck; struct timer timer; } log;
+	struct { uint8_t text[4096]; size_t n; uint64_t lines; bool is_file, stuck; int64_t looked_ms; struct timer timer; } log;
 	unsigned uploads, queries;
 	struct jobs jobs;
 	bool running_waiting;

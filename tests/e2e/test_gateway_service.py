@@ -350,6 +350,7 @@ def test_a_log_that_nobody_reads(build, short_dir):
         assert before > 0 and lost() == before + 1           # the look itself is a line
         os.set_blocking(process.stdout.fileno(), False)
         kept = process.stdout.read()
+        time.sleep(0.01)                                     # until it looks again
         assert scrape(path, "/there-again")[0].status == 404
         in_all = lost()
         process.terminate()

@@ -90,6 +90,26 @@ static void test_what_a_head_holds(void **state)
 	assert_true(h.field_n == 1 && bytes_equal(h.field[0].value, BYTES_LIT("i")));
 }
 
+/* RFC 9110 sections 5.5 and 5.6.2, spelled out for each byte. */
+static void test_every_byte_in_names_and_values(void **state)
+{
+	(void)state;
+	struct http1_head h;
+	for (int c = 0; c < 256; c++) {
+		bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+		bool token = letter || (c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+		bool value = c == '\t' || (c >= ' ' && c != 0x7f);
+		char name[] = "GET / HTTP/1.1\r\nHost: x\r\na?a: b\r\n\r\n", text[] = "GET / HTTP/1.1\r\nHost: x\r\na: b?b\r\n\r\n";
+		*strchr(name, '?') = *strchr(text, '?') = (char)c;
+		enum http1_result r = http1_head_parse(bytes_of(name, sizeof name - 1), &h);
+		if (c != ':' && (r == HTTP1_OK) != token)        /* which ends the name */
+			fail_msg("byte %d in a name: %s", c, http1_result_name(r));
+		r = http1_head_parse(bytes_of(text, sizeof text - 1), &h);
+		if ((r == HTTP1_OK) != value)
+			fail_msg("byte %d in a value: %s", c, http1_result_name(r));
+	}
+}
+
 static void test_limits(void **state)
 {
 	static struct http1_head h;
@@ -186,6 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_heads), cmocka_unit_test(test_what_a_head_holds), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_every_byte_in_names_and_values),
 		cmocka_unit_test(test_where_a_head_ends), cmocka_unit_test(test_chunks), cmocka_unit_test(test_chunk_extras_are_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
