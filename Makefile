@@ -91,8 +91,9 @@ $(BUILD)/tee-rex-sim-vsock: $(BUILD)/obj/src/sim/main_vsock.o $(call archives,$(
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
 
 # Preloaded into QEMU; not in an archive, because it stands in for open() and others.
-$(eval $(call flavour,$(BUILD)/pic,$(CC),-O2 -fPIC -fvisibility=hidden -fstack-protector-strong))
-$(SHIM): $(patsubst %,$(BUILD)/pic/src/%.o,sim/vdpa_nsm sim/nsm_queue sim/virtq base/bytes)
+# The shim shows only what it puts in place of libc.
+$(eval $(call flavour,$(BUILD)/shim,$(CC),-O2 -fPIC -fvisibility=hidden -fstack-protector-strong))
+$(SHIM): $(patsubst %,$(BUILD)/shim/src/%.o,sim/vdpa_nsm sim/nsm_queue sim/virtq base/bytes)
 	$(CC) -shared -Wl,-z,relro,-z,now,-z,noexecstack,-z,defs -o $@ $^ -lpthread -ldl
 
 # The verifier as a library: the attest layer and what it needs of those below, in one object whose
