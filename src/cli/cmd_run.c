@@ -95,16 +95,21 @@ static int preset(struct backend *b, const char *text, struct err *err)
 	return 0;
 }
 
-static int state_dir(const struct settings_enclave *a, char *buf, size_t cap)
+static int state_dir(const struct settings_enclave *a, char *buf, size_t cap, struct err *err)
 {
 	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	int n;
 	if (a->state != NULL)
-		return snprintf(buf, cap, "%s", a->state);
-	if (geteuid() == 0)
-		return snprintf(buf, cap, "/var/lib/tee-rex/simulated-nsm");
-	if (xdg != NULL && xdg[0] == '/')
-		return snprintf(buf, cap, "%s/tee-rex/simulated-nsm", xdg);
-	return snprintf(buf, cap, "%s/.local/state/tee-rex/simulated-nsm", home != NULL ? home : "/tmp");
+		n = snprintf(buf, cap, "%s", a->state);
+	else if (geteuid() == 0)
+		n = snprintf(buf, cap, "/var/lib/tee-rex/simulated-nsm");
+	else if (xdg != NULL && xdg[0] == '/')
+		n = snprintf(buf, cap, "%s/tee-rex/simulated-nsm", xdg);
+	else if (home != NULL && home[0] == '/')
+		n = snprintf(buf, cap, "%s/.local/state/tee-rex/simulated-nsm", home);
+	else     /* below /tmp it would be whoever's is first */
+		return fail(err, 0, "neither XDG_STATE_HOME nor HOME is set: say with --state where the test root is kept");
+	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the directory of the test root") : 0;
 }
 
 static int make_path(const char *path, struct err *err)
@@ -245,7 +250,7 @@ static int print_registers(struct backend *b, struct err *err)
 
 static int run(const struct run_args *a, struct err *err)
 {
-	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX];
+	char self[PATH_MAX], dir[PATH_MAX], state[PATH_MAX] = "";
 	const struct settings_enclave *e = &a->from.s.enclave;
 	const char *configured = a->from.name[0] != '\0' ? a->from.name : "default";
 	struct run_options o = { .self = self, .name = a->name != NULL ? a->name : configured, .listen = a->gateway, .backoff = a->backoff };
@@ -266,8 +271,10 @@ static int run(const struct run_args *a, struct err *err)
 	if (!version_name_valid(bytes_str(o.name)))
 		return fail(err, 0, "--name takes letters, digits and . _ + - (at most %d)", FRAME_VERSION_MAX);
 	int ret = find_programs(self, dir, err);
-	state_dir(e, state, sizeof state);
-	if (ret == 0 && !a->measure && strcmp(e->backend, "nitro") != 0)
+	bool keeps_root = !a->measure && strcmp(e->backend, "nitro") != 0;
+	if (ret == 0 && keeps_root)
+		ret = state_dir(e, state, sizeof state, err);
+	if (ret == 0 && keeps_root)
 		ret = make_path(state, err);
 	if (ret == 0)
 		ret = backends[backend_find(e->backend)].open(a, dir, state, &o.backend, err);

@@ -28,8 +28,10 @@ static int directory(char *buf, size_t cap, struct err *err)
 		n = snprintf(buf, cap, "/var/lib/tee-rex/history");
 	else if (xdg != NULL && xdg[0] == '/')
 		n = snprintf(buf, cap, "%s/tee-rex/history", xdg);
+	else if (home != NULL && home[0] == '/')
+		n = snprintf(buf, cap, "%s/.local/state/tee-rex/history", home);
 	else
-		n = snprintf(buf, cap, "%s/.local/state/tee-rex/history", home != NULL ? home : "/tmp");
+		return fail(err, 0, "neither XDG_STATE_HOME nor HOME is set");
 	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the directory of histories") : 0;
 }
 

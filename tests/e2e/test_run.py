@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import BUILD, wait_for
 from enclave import Enclave
 
 CONFIG = "[recipe]\ncrs = none\n"
@@ -127,3 +128,15 @@ def test_two_of_one_name_are_refused(enclave):
     done = subprocess.run(enclave.command, capture_output=True, text=True)
     assert done.returncode == 1 and "runs already" in done.stderr and time.monotonic() - start < 5
     assert ask(enclave, {"verb": "status"})["ok"]                  # the first is not disturbed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_nothing_is_kept_where_anybody_could_be_first(short_dir):
+    """An ordinary user without HOME: a fixed name below /tmp could be somebody else's directory, or link."""
+    for program in "tee-rex", "tee-rex-prover":                    # where this user can get at them
+        shutil.copy(BUILD / program, short_dir)
+    short_dir.chmod(0o777)
+    done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", short_dir / "tee-rex", "run", "--backend", "process"],
+                          env={"XDG_RUNTIME_DIR": str(short_dir), "PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "HOME" in done.stderr and "--state" in done.stderr, done.stderr
+    assert not pathlib.Path("/tmp/.local").exists()
