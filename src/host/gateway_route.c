@@ -144,7 +144,10 @@ static void refuse_head(struct request *r, enum http1_result why)
 /* False when r was answered. */
 static bool read_fields(struct request *r, const struct http1_head *head, enum http1_result why)
 {
-	struct head h = { 0 };
+	struct head h;                   /* whose lines need no zeros */
+	h.versions = 0;
+	h.bad_version = false;
+	h.forwarded.n = 0;
 	for (size_t i = 0; i < head->field_n; i++)
 		read_field(r, &head->field[i], &h);
 	r->from = address_forwarded(&r->from, &h.forwarded, &r->g->trusted_proxies);
