@@ -1,6 +1,8 @@
 #include "crypto/sha256.h"
 
-static const uint32_t round_constants[64] = {
+#include "crypto/sha256_blocks.h"
+
+const uint32_t sha256_round_constants[64] = {
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
 	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
 	0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -26,7 +28,7 @@ static void compress(uint32_t state[8], const uint8_t *block)
 	memcpy(v, state, sizeof v);
 	for (unsigned i = 0; i < 64; i++) {
 		uint32_t t1 = v[7] + (rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25)) + ((v[4] & v[5]) ^ (~v[4] & v[6])) +
-		              round_constants[i] + w[i];
+		              sha256_round_constants[i] + w[i];
 		uint32_t t2 = (rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22)) + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
 		memmove(v + 1, v, 7 * sizeof *v);
 		v[4] += t1;
@@ -36,9 +38,20 @@ static void compress(uint32_t state[8], const uint8_t *block)
 		state[i] += v[i];
 }
 
+void sha256_plain_blocks(uint32_t state[8], const uint8_t *p, size_t count)
+{
+	for (; count > 0; count--, p += 64)
+		compress(state, p);
+}
+
+static void blocks(struct sha256 *h, const uint8_t *p, size_t count)
+{
+	(h->x86 ? sha256_x86_blocks : sha256_plain_blocks)(h->state, p, count);
+}
+
 void sha256_init(struct sha256 *h)
 {
-	*h = (struct sha256){ .state = {
+	*h = (struct sha256){ .x86 = sha256_x86_usable(), .state = {
 		0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 } };
 }
 
@@ -52,10 +65,10 @@ void sha256_update(struct sha256 *h, struct bytes data)
 		data = bytes_slice(data, n, data.n - n);
 		if (held + n < 64)
 			return;
-		compress(h->state, h->block);
+		blocks(h, h->block, 1);
 	}
-	for (; data.n >= 64; data = bytes_slice(data, 64, data.n - 64))
-		compress(h->state, data.p);
+	blocks(h, data.p, data.n / 64);
+	data = bytes_slice(data, data.n / 64 * 64, data.n % 64);
 	if (data.n > 0)
 		memcpy(h->block, data.p, data.n);
 }

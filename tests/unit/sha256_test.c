@@ -1,6 +1,7 @@
 /* Our SHA-256 against the vectors of FIPS 180-4 and, in every length and division, against libcrypto's. */
 #include "crypto/crypto.h"
 #include "crypto/sha256.h"
+#include "crypto/sha256_blocks.h"
 
 #include "base/text.h"
 
@@ -41,6 +42,25 @@ static void a_million_letters(void **state)
 	assert_string_equal(hex_encode(BYTES_ARRAY(digest), hex), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+/* Both ways to compress, whichever this processor would take. */
+static void plain_and_x86_agree(void **state)
+{
+	(void)state;
+	uint8_t data[64 * 9];
+	if (!sha256_x86_usable())
+		skip();
+	for (size_t i = 0; i < sizeof data; i++)
+		data[i] = (uint8_t)(i * i + i / 7);
+	for (size_t count = 0; count <= 9; count++) {
+		uint32_t plain[8], x86[8];
+		for (uint32_t i = 0; i < 8; i++)
+			plain[i] = x86[i] = 0x9e3779b9u * (i + 1);
+		sha256_plain_blocks(plain, data, count);
+		sha256_x86_blocks(x86, data, count);
+		assert_memory_equal(plain, x86, sizeof plain);
+	}
+}
+
 static void every_length_in_two_pieces(void **state)
 {
 	uint8_t data[300], ours[32], theirs[32];
@@ -62,7 +82,7 @@ static void every_length_in_two_pieces(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(published_vectors), cmocka_unit_test(a_million_letters), cmocka_unit_test(every_length_in_two_pieces),
+		cmocka_unit_test(published_vectors), cmocka_unit_test(a_million_letters), cmocka_unit_test(plain_and_x86_agree), cmocka_unit_test(every_length_in_two_pieces),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
