@@ -175,6 +175,16 @@ static char answer_to(unsigned cid)
 	return c;
 }
 
+/* An enclave calls again where nobody listens; so it is for a moment when the one who was asked for the socket died before it
+ * was scheduled. */
+static char answer_at_last(unsigned cid)
+{
+	char c = '-';
+	for (int i = 0; i < 100 && (c = answer_to(cid)) == '-'; i++)
+		usleep(20 * 1000);
+	return c;
+}
+
 static int entries(void)
 {
 	char path[64];
@@ -214,11 +224,11 @@ static void the_port_outlives_whoever_bound_it(void **state)
 	claim(&b, 17);
 	assert_int_equal(answer_to(17), 'B');            /* so b got the socket, or a passes on */
 	end_run(&a, SIGKILL);
-	assert_int_equal(answer_to(17), 'B');
+	assert_int_equal(answer_at_last(17), 'B');
 	assert_int_equal(start_run(&c, 'C'), '.');       /* from b; a's inbox is swept away */
 	claim(&c, 18);
 	end_run(&b, SIGKILL);
-	assert_int_equal(answer_to(18), 'C');
+	assert_int_equal(answer_at_last(18), 'C');
 	end_run(&c, 0);
 }
 
@@ -231,10 +241,7 @@ static void one_that_dies_before_it_answers(void **state)
 	assert_int_equal(start_run(&b, 'B'), '.');       /* asks a, who sleeps */
 	claim(&b, 17);
 	end_run(&a, SIGKILL);
-	char c = '-';
-	for (int i = 0; i < 100 && (c = answer_to(17)) == '-'; i++)
-		usleep(20 * 1000);
-	assert_int_equal(c, 'B');                        /* it binds the port itself */
+	assert_int_equal(answer_at_last(17), 'B');       /* it binds the port itself */
 	end_run(&b, 0);
 }
 
