@@ -32,9 +32,11 @@ class Service:
         return self
 
     def __exit__(self, kind, *rest):
-        if kind is None:
-            self.enclave.settled(self.before)
-        self.enclave.stop()
+        try:
+            if kind is None:
+                self.enclave.settled(self.before)
+        finally:
+            self.enclave.stop()
 
     def message(self, act, peak=None):
         return self.enclave.encrypt(act.encode() + b"\n", "" if peak is None else f"peak-mib={peak}")
