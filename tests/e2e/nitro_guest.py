@@ -124,6 +124,8 @@ class Run(Program):
             wait_for(lambda: self.stdout or not self.running(), ready_s, "readiness")
             assert self.stdout.startswith("ready: enclave "), self.stderr
             assert "SIMULATED" not in self.stdout
+            if hasattr(driver, "guests"):        # they may still be noting what they were answered
+                wait_for(lambda: len(driver.guests) >= len(driver.vms), 20, "the guest")
 
     @classmethod
     def kill_all(cls):
