@@ -97,7 +97,13 @@ class Enclave:
         return found
 
     def pid_of(self, name):
-        return next(pid for pid, n in self.descendants().items() if n == name)
+        until = time.monotonic() + 5
+        while True:                              # a look at /proc while others come and go may miss one
+            for pid, n in self.descendants().items():
+                if n == name:
+                    return pid
+            assert time.monotonic() < until and self.process.poll() is None, f"{name} does not run"
+            time.sleep(0.02)
 
     def snapshot(self):
         """What must not change by serving: processes, descriptors, cgroups, mounts and memory files. Taken when two looks
