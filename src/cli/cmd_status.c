@@ -176,6 +176,14 @@ static json_t *status_json(const struct live_status *s)
 
 static struct instance all[INSTANCES_MAX];
 
+/* What is not shown is at least said. */
+static void tell_of_more(const char *command, size_t count)
+{
+	if (count == INSTANCES_MAX)
+		fprintf(stderr, "tee-rex %s: %d instances are shown, there may be more; name those that you want to see: tee-rex status NAME\n",
+		        command, INSTANCES_MAX);
+}
+
 static int take_options(const char *command, const char *synopsis, const char *about, int argc, char **argv, struct status_args *a,
                         const char **words, size_t most, size_t *ret_n)
 {
@@ -208,6 +216,8 @@ int status_main(int argc, char **argv)
 		fprintf(stderr, "tee-rex status: %s\n", err.text);
 		return ret == -EINVAL ? 2 : 1;
 	}
+	if (n == 0)
+		tell_of_more("status", count);
 	json_t *list = json_array();
 	for (size_t i = 0; i < count; i++) {
 		static struct live_status s;
@@ -240,6 +250,7 @@ int list_main(int argc, char **argv)
 		fprintf(stderr, "tee-rex list: %s\n", err.text);
 		return 1;
 	}
+	tell_of_more("list", count);
 	json_t *list = json_array();
 	if (!a.json && count > 0)
 		printf("%-20s %-12s %-8s %-24s %s\n", "NAME", "STATE", "BACKEND", "SINCE", "PID");

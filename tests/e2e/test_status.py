@@ -235,3 +235,16 @@ def test_a_dead_socket_beside_a_held_lock():
         (liar.dir / "admin.sock").unlink()
         got = status(liar.name, 1)
         assert got["state"] == "unreachable" and "No such file" in got["why"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
+@pytest.mark.parametrize("command", ["list", "status"])
+@pytest.mark.parametrize("there,said", [(63, False), (65, True)])
+def test_what_is_not_shown_is_said(command, there, said):
+    os.makedirs("/run/tee-rex", mode=0o755, exist_ok=True)
+    script = ('mount -t tmpfs -o mode=755 t /run/tee-rex; mkdir -p /etc/tee-rex; mount -t tmpfs -o mode=755 t /etc/tee-rex; '
+              'for i in $(seq "$1"); do : >"/etc/tee-rex/i$i.yaml"; done; exec "$2" "$3" --json')
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(there), TEE_REX, command],
+                          capture_output=True, text=True)
+    assert len(json.loads(done.stdout)["instances"]) == min(there, 64)
+    assert ("there may be more" in done.stderr) is said, done.stderr
