@@ -77,7 +77,8 @@ static void on_signal(struct watch *w, uint32_t events)
 			wallclock_reaped(&init.wallclock, pid);
 }
 
-/* Everything else that may be sent to PID 1 is ignored: who ends the enclave are its services, and the parent. */
+/* Everything else that may be sent to PID 1 is ignored, but for those of its own bugs and of its alarm: a service of user 0 that
+ * may signal others can end the enclave with them, as it can by other means. */
 static int watch_signals(struct err *err)
 {
 	sigset_t set;
