@@ -6,24 +6,26 @@ import time
 
 from . import machine
 from .bench import TOP, Missing, prover_kit, sha256
-from .prove import job_is_over, post, body_of, verify
+from .prove import body_of, job_is_over, post, proofs_made, verify
 
 TITLE = "Two proofs: one after the other with all threads, or both at once with half of them"
 TARGETS = ["all", "build/tests/pgp_tool"]
 INPUT, STATED_MIB = "s1", 300
 
 
-def two(e, body):
+def two(e, payload):
     """Both clients send at the same moment; a round is over when both have their proof."""
-    def client(start):
+    def client(body, start):
         proof, _ = post(e.port, body)
         return time.perf_counter() - start, proof
 
     def run():
+        bodies, made = [body_of(e.encrypt(payload, f"peak-mib={STATED_MIB}")) for _ in range(2)], proofs_made(e)
         others, children, start = machine.Others(), machine.cpu_children_s(e.launcher), time.perf_counter()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(client, [start, start]))
+            answers = list(pool.map(client, bodies, [start, start]))
         job_is_over(e)
+        assert proofs_made(e) == made + 2        # equal messages would have been one job
         ends = sorted(seconds for seconds, _ in answers)
         left = (1 - others.share()) * len(os.sched_getaffinity(0)) * (time.perf_counter() - start)
         return {"first": ends[0], "both": ends[1], "cpu": machine.cpu_children_s(e.launcher) - children, "left": left, "proof": answers[0][1]}
@@ -44,7 +46,7 @@ def measure(bench, result):
         runs = {}
         for name, e in (("one", one), ("pair", pair)):
             e.upload("5.0.0", kit / "bb-TEST-CRS")
-            runs[name] = two(e, body_of(e.encrypt(source.read_bytes(), f"peak-mib={STATED_MIB}")))
+            runs[name] = two(e, source.read_bytes())
         found = bench.turns(runs)
     verify(kit, bench.memory, found["pair"][-1]["proof"], source.with_suffix(".vk"))
     rows = {}

@@ -1,11 +1,15 @@
 """Real proofs: bb alone against bb behind gateway, prover and launcher, on the same input in memory, with the environment of
-the default recipe. The client is Python's http.client posting a message that was encrypted beforehand."""
+the default recipe. The client is Python's http.client posting a message that was encrypted just before: the gateway answers one
+that it knows from what it kept, so each is posted once, and the prover's own count says that it made the proof."""
 import base64
 import http.client
 import json
 import os
+import re
 import subprocess
 import time
+
+from frames import call
 
 from . import machine
 from .bench import TOP, prover_kit, sha256
@@ -69,16 +73,23 @@ def job_is_over(e):
         time.sleep(0.005)
 
 
-def through(e, body):
+def proofs_made(e):
+    """By the prover, since it started."""
+    found = re.search(r'^teerex_prover_requests_total\{op="prove",code="ok"\} (\d+)$', call(e.socket, "metrics")["metrics"], re.M)
+    return int(found.group(1)) if found else 0
+
+
+def through(e, payload):
     ours = (e.gateway, e.prover, e.launcher)
 
     def run():
+        body, made = body_of(e.encrypt(payload)), proofs_made(e)
         before, children = sum(map(machine.cpu_s, ours)), machine.cpu_children_s(e.launcher)
         start = time.perf_counter()
         proof, headers = post(e.port, body)
         seconds = time.perf_counter() - start
         job_is_over(e)
-        assert len(proof) > 4
+        assert len(proof) > 4 and proofs_made(e) == made + 1
         return {"wall": seconds, "own": sum(map(machine.cpu_s, ours)) - before,
                 "job": machine.cpu_children_s(e.launcher) - children,
                 "proof": proof, "reported": int(headers["x-prove-duration-ms"]) / 1000}
@@ -101,7 +112,7 @@ def measure(bench, result):
         e.upload("5.0.0", kit / "bb-TEST-CRS")
         for name, size in INPUTS:
             source = data / f"{name}.msgpack"
-            run = through(e, body_of(e.encrypt(source.read_bytes())))
+            run = through(e, source.read_bytes())
             found = bench.turns({"alone": Alone(bench, kit, source), "through": run})
             alone, ours = found["alone"], found["through"]
             verify(kit, bench.memory, ours[-1]["proof"], data / f"{name}.vk")
