@@ -1,5 +1,5 @@
-/* The control channel: what tee-rex-init tells the parent, as lines of JSON on one outbound connection to port 9001.
- * Nothing is read from it. Every line is one object:
+/* The control channel: what tee-rex-init tells the parent, as lines of JSON on one outbound connection to port 9001, from a port
+ * below 1024: services can call too, but not from there. Nothing is read from it. Every line is one object:
  *
  *     {"kind":"service","seq":7,"ms":1512,"service":"prover","state":"exited","code":137,…}\n
  *

@@ -7,17 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int backend_accept(struct backend *b, int listener, int *ret_fd, struct err *err)
-{
-	if (b->ops->accept != NULL)
-		return b->ops->accept(b, listener, ret_fd, err);
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return fail(err, errno, "accept a connection of the enclave");
-	*ret_fd = fd;
-	return 0;
-}
-
 static void on_connected(struct watch *w, uint32_t events)
 {
 	struct shutdown_call *c = CONTAINER_OF(w, struct shutdown_call, watch);

@@ -64,8 +64,9 @@ struct backend_ops {
 	int (*prepare)(struct backend *b, struct err *err);
 	/* A listening stream socket that the enclave reaches as port of CID 3. NULL: this backend has none. */
 	int (*listen)(struct backend *b, uint32_t port, int *ret_fd, struct err *err);
-	/* Accepts from such a socket. -EAGAIN: nobody there, or not this enclave. NULL: accept4() does. */
-	int (*accept)(struct backend *b, int listener, int *ret_fd, struct err *err);
+	/* Accepts from such a socket. *ret_port: the enclave's end, which its kernel vouches for: below VSOCK_PRIVILEGED_PORTS it
+	 * is init's. -EAGAIN: nobody there, or not this enclave. NULL where listen is. */
+	int (*accept)(struct backend *b, int listener, int *ret_fd, uint32_t *ret_port, struct err *err);
 	/* Begins the start. After 0, FAILING or DEAD tell the end, also of a boot that goes wrong. */
 	int (*start)(struct backend *b, struct err *err);
 	/* A stream to a port inside, not necessarily connected yet (wait for EPOLLOUT; EOF when nobody listens). NULL: none. */
@@ -93,9 +94,6 @@ struct backend {                                 /* first member of the backend'
 	int result;                              /* -errno when it ended by itself, else 0 … */
 	struct err why;                          /* … and why; may become more exact until DEAD */
 };
-
-/* b->ops->accept, or plain accept4(). */
-int backend_accept(struct backend *b, int listener, int *ret_fd, struct err *err);
 
 /* An orderly shutdown, for the stop of backends that have connect: one byte 'S' to PORT_SHUTDOWN of tee-rex-init. */
 struct shutdown_call { struct loop *loop; struct watch watch; };

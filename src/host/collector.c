@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "linux/vsock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -294,18 +295,24 @@ static void on_peer(struct watch *w, uint32_t events)
 	spend(p->of, (size_t)n);
 }
 
-void collector_add(struct collector *c, int fd)
+bool collector_add(struct collector *c, int fd, uint32_t port)
 {
 	struct collector_peer *p = c->peer;
+	if (port >= VSOCK_PRIVILEGED_PORTS) {
+		c->refused++;
+		close(fd);
+		return false;
+	}
 	while (p < c->peer + COLLECTOR_CONNECTIONS && p->watch.fd >= 0)
 		p++;
 	if (p == c->peer + COLLECTOR_CONNECTIONS || loop_add(c->loop, &p->watch, fd, c->budget > 0 ? EPOLLIN : 0) != 0) {
 		close(fd);
-		return;
+		return true;
 	}
 	p->line_n = 0;
 	p->skipping = false;
 	p->malformed = 0;
+	return true;
 }
 
 bool collector_connected(const struct collector *c)
@@ -359,8 +366,9 @@ json_t *collector_status(const struct collector *c)
 	json_t *owners = json_array();
 	for (size_t i = 0; owners != NULL && i < c->owners; i++)
 		json_array_append_new(owners, owner_status(&c->owner[i]));
-	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
+	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
 	                 "events", (json_int_t)c->taken[0], "log_lines", (json_int_t)c->taken[1], "again", (json_int_t)c->again, "malformed", (json_int_t)c->malformed,
+	                 "refused", (json_int_t)c->refused,
 	                 "events_dropped", (json_int_t)c->dropped[0], "log_lines_dropped", (json_int_t)c->dropped[1],
 	                 "events_lost", (json_int_t)c->lost[0], "log_lines_lost", (json_int_t)c->lost[1],
 	                 "total_bytes", (json_int_t)c->total_bytes, "available_bytes", (json_int_t)c->available_bytes,

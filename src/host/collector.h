@@ -5,6 +5,9 @@
  * no size that the enclave chose. Reading is bounded per second: an enclave that talks faster is held back by its own
  * socket, drops by its own ring, and counts that itself. Lines that come again after a reconnect are recognised by number.
  *
+ * Init calls from a port that takes CAP_NET_BIND_SERVICE, which no service of an image is given; who calls from another is some service,
+ * and not listened to.
+ *
  * What was last heard is kept for status: services, memory by owner, the last death. */
 #ifndef HOST_COLLECTOR_H
 #define HOST_COLLECTOR_H
@@ -50,6 +53,7 @@ struct collector {
 	struct timer refill;
 	int64_t budget, refilled_ms;
 	uint64_t again, malformed;               /* lines heard before; refused */
+	uint64_t refused;                        /* connections of programs that are not init */
 	/* of events and of log lines: taken, said to be dropped, and missing without a word */
 	uint64_t taken[2], dropped[2], lost[2];
 	uint64_t next[2];                        /* numbers of the next of each */
@@ -61,8 +65,9 @@ struct collector {
 
 void collector_init(struct collector *c, struct loop *loop);
 void collector_close(struct collector *c);
-/* Takes over fd, an accepted non-blocking stream; closes it when there is no room. */
-void collector_add(struct collector *c, int fd);
+/* Takes over fd, an accepted non-blocking stream from that port of the enclave; closes it when there is no room. False: the port is none
+ * that only init can have, so it is counted and closed. */
+bool collector_add(struct collector *c, int fd, uint32_t port);
 bool collector_connected(const struct collector *c);
 /* What was last heard, for status; owned by the caller. */
 json_t *collector_status(const struct collector *c);

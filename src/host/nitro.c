@@ -194,13 +194,22 @@ static int listen_on(struct backend *b, uint32_t port, int *ret_fd, struct err *
 	return 0;
 }
 
-static int accept_from(struct backend *b, int listener, int *ret_fd, struct err *err)
+static int accept_from(struct backend *b, int listener, int *ret_fd, uint32_t *ret_port, struct err *err)
 {
 	struct nitro *g = nitro_of(b);
-	for (size_t i = 0; i < PORTS_MAX; i++)
-		if (g->port[i].given == listener && listener >= 0)
-			return vsock_share_accept(&g->port[i].share, ret_fd, err);
-	return fail(err, EBADF, "accept a connection of the enclave");
+	CLEANUP(close_fd) int fd = -1;
+	uint32_t cid;
+	size_t i = 0;
+	while (i < PORTS_MAX && (g->port[i].given != listener || listener < 0))
+		i++;
+	if (i == PORTS_MAX)
+		return fail(err, EBADF, "accept a connection of the enclave");
+	int ret = vsock_share_accept(&g->port[i].share, &fd, err);
+	if (ret == 0 && (ret = vsock_peer(fd, &cid, ret_port)) < 0)
+		fail(err, -ret, "ask who called");
+	if (ret == 0)
+		*ret_fd = fd_steal(&fd);
+	return ret;
 }
 
 static int connect_to(struct backend *b, uint32_t port, int *ret_fd, struct err *err)

@@ -260,10 +260,12 @@ static void on_control(struct watch *w, uint32_t events)
 {
 	struct run *r = CONTAINER_OF(w, struct run, control);
 	struct err err;
+	uint32_t port;
 	int fd;
 	(void)events;
-	if (backend_accept(r->b, w->fd, &fd, &err) == 0)
-		collector_add(&r->collector, fd);
+	if (r->b->ops->accept(r->b, w->fd, &fd, &port, &err) == 0 && !collector_add(&r->collector, fd, port) && r->collector.refused == 1)
+		log_warn("a program of the enclave that is not init called the control channel (from port %u): it is not listened to; "
+		         "such calls are counted", port);
 }
 
 static int open_control(struct run *r, struct err *err)

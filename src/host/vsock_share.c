@@ -259,7 +259,7 @@ static bool on_inbox(struct vsock_share *s, int *ret_fd)
 	struct message m = { 0 };
 	struct fdpass_packet p = { 0 };
 	char name[NAME_TEXT];
-	uint32_t cid;
+	uint32_t cid, port;
 	bool ours = false;
 	if (fdpass_receive(s->inbox, &m, sizeof m, true, &p) < 0)
 		return false;
@@ -269,7 +269,7 @@ static bool on_inbox(struct vsock_share *s, int *ret_fd)
 	} else if (m.kind == LISTENER && fd >= 0 && s->listener < 0 && take_listener(s, fd) == 0) {
 		p.fd_count = 0;
 		set_tick(s);
-	} else if (m.kind == CALL && fd >= 0 && vsock_peer(fd, &cid) == 0) {
+	} else if (m.kind == CALL && fd >= 0 && vsock_peer(fd, &cid, &port) == 0) {
 		p.fd_count = 0;
 		if (s->cid == 0)
 			keep(s, fd, cid);

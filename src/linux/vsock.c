@@ -61,20 +61,28 @@ static int begin(int fd, struct sockaddr_vm *a)
 	return ret == 0 || errno == EINPROGRESS ? 0 : -errno;
 }
 
-int vsock_connect(uint32_t cid, uint32_t port, int *ret_fd, struct err *err)
+int vsock_connect_from(uint32_t source, uint32_t cid, uint32_t port, int *ret_fd, struct err *err)
 {
 	struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
+	const struct sockaddr_vm own = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = source };
 	CLEANUP(close_fd) int fd = -1;
 	int ret = stream(&fd, err);
 	if (ret < 0)
 		return ret;
+	if (source != VSOCK_ANY_PORT && bind(fd, (const struct sockaddr *)&own, sizeof own) != 0)
+		return fail(err, errno, "call from vsock port %u", source);
 	if ((ret = begin(fd, &a)) < 0)
 		return fail(err, -ret, "connect to vsock port %u of CID %u", port, cid);
 	*ret_fd = fd_steal(&fd);
 	return 0;
 }
 
-int vsock_peer(int fd, uint32_t *ret_cid)
+int vsock_connect(uint32_t cid, uint32_t port, int *ret_fd, struct err *err)
+{
+	return vsock_connect_from(VSOCK_ANY_PORT, cid, port, ret_fd, err);
+}
+
+int vsock_peer(int fd, uint32_t *ret_cid, uint32_t *ret_port)
 {
 	struct sockaddr_vm a = { .svm_family = AF_UNSPEC };
 	socklen_t n = sizeof a;
@@ -83,6 +91,7 @@ int vsock_peer(int fd, uint32_t *ret_cid)
 	if (a.svm_family != AF_VSOCK)
 		return -EPROTOTYPE;
 	*ret_cid = a.svm_cid;
+	*ret_port = a.svm_port;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "host/child.h"
 #include "sim/qemu_image.h"
 #include "sim/qemu_machine.h"
+#include "sim/vsock_device.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -124,6 +125,17 @@ static int listen_port(struct backend *b, uint32_t port, int *ret_fd, struct err
 	char path[BACKEND_PATH_MAX];
 	snprintf(path, sizeof path, "%s/vsock_%u", b->owner->dir, (unsigned)port);
 	return listen_at(of(b), path, UID_SIM, UID_SIM, ret_fd, err);
+}
+
+static int accept_port(struct backend *b, int listener, int *ret_fd, uint32_t *ret_port, struct err *err)
+{
+	(void)b;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return fail(err, errno, "accept a connection of the enclave");
+	*ret_fd = fd;
+	*ret_port = vsock_device_source(fd);
+	return 0;
 }
 
 static void dial_path(const struct backend *b, char *buf, size_t cap) { snprintf(buf, cap, "%s/dial.sock", b->owner->dir); }
@@ -380,7 +392,7 @@ static void close_backend(struct backend *b)
 
 static const struct backend_ops ops = {
 	.name = "qemu", .simulated = true, .ready_ms = READY_MS, .stop_ms = STOP_MS,
-	.prepare = prepare, .listen = listen_port, .start = start, .connect = connect_port, .address = address, .console = console,
+	.prepare = prepare, .listen = listen_port, .accept = accept_port, .start = start, .connect = connect_port, .address = address, .console = console,
 	.stop = stop, .close = close_backend,
 };
 

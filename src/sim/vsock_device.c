@@ -7,8 +7,11 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#define SOURCE_PREFIX "tee-rex-vsock/"
 
 enum { RX, TX, QUEUES };
 enum { TYPE_STREAM = 1 };
@@ -256,13 +259,38 @@ static void flush(struct vsock_connection *c)
 		shutdown(c->watch.fd, SHUT_WR);
 }
 
+/* Our end of the connection is called after the guest's port. A number that nobody can foresee goes before it, so that nobody can
+ * take the name first. */
+static int name_after(int fd, uint32_t port)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	uint64_t chance;
+	if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) != (ssize_t)sizeof chance)
+		return -errno;
+	int n = snprintf(a.sun_path + 1, sizeof a.sun_path - 1, SOURCE_PREFIX "%016llx/%u", (unsigned long long)chance, (unsigned)port);
+	return bind(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) != 0 ? -errno : 0;
+}
+
+uint32_t vsock_device_source(int fd)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNSPEC };
+	socklen_t n = sizeof a;
+	const size_t fixed = offsetof(struct sockaddr_un, sun_path) + 1, head = sizeof SOURCE_PREFIX - 1 + 16 + 1;
+	uint64_t port;
+	if (getpeername(fd, (struct sockaddr *)&a, &n) != 0 || a.sun_family != AF_UNIX || n > sizeof a || n <= fixed + head ||
+	    a.sun_path[0] != '\0' || memcmp(a.sun_path + 1, SOURCE_PREFIX, sizeof SOURCE_PREFIX - 1) != 0 || a.sun_path[head] != '/' ||
+	    !text_to_u64(bytes_of(a.sun_path + 1 + head, n - fixed - head), UINT32_MAX - 1, &port))
+		return UINT32_MAX;
+	return (uint32_t)port;
+}
+
 static void take_request(struct vsock_device *d, const struct vsock_header *h)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct vsock_connection *c = NULL;
 	snprintf(a.sun_path, sizeof a.sun_path, "%s/vsock_%u", d->dir, (unsigned)h->dst_port);
 	CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+	if (fd >= 0 && name_after(fd, h->src_port) == 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
 		c = connection_new(d, fd, UP);
 	if (c == NULL) {
 		refuse(d, h);

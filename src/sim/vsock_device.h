@@ -2,6 +2,7 @@
  * its hypervisor are to an enclave. It answers as CID 3 (the parent) and 2 (the host).
  *
  *     guest connects to port P of CID 3 or 2   ──▶  a connection to DIR/vsock_P; nobody listens there: reset
+ *                                                    (of an abstract name that ends in the guest's port: vsock_device_source())
  *     a connection to a forwarding socket      ──▶  a connection to its one port in the guest, from CID 3
  *     a connection to the dialling socket, whose first line is "CONNECT P\n"  ──▶  likewise, to port P
  *
@@ -69,5 +70,8 @@ int vsock_device_open(struct vsock_device *d, struct loop *loop, int sock, struc
 /* Takes over a listening unix socket: forwards to port, or dials when port is 0. */
 int vsock_device_listen(struct vsock_device *d, int fd, uint32_t port, struct err *err);
 void vsock_device_close(struct vsock_device *d);
+
+/* For whoever listens at vsock_P: the guest's port of a connection. UINT32_MAX: it is not the device's. */
+uint32_t vsock_device_source(int fd);
 
 #endif

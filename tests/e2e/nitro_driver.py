@@ -426,11 +426,11 @@ class Driver:
     def name(self, what):
         return f"\0{self.dir}/vsock/{what}"
 
-    def enclave_calls(self, cid, port, n=[0]):
-        """A connection from inside enclave cid to the parent's port."""
+    def enclave_calls(self, cid, port, source=1 << 20, n=[0]):
+        """A connection from a port inside enclave cid to the parent's port."""
         s = socket.socket(socket.AF_UNIX)
         n[0] += 1
-        s.bind(self.name(f"cid-{cid}-{n[0]}"))
+        s.bind(self.name(f"cid-{cid}-{source}-{n[0]}"))
         s.connect(self.name(f"port-{port}"))
         return s
 

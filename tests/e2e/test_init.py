@@ -236,7 +236,7 @@ def test_what_services_are_given(tmp_path):
         got, _ = facts(v.lines("root"))
         assert got["ids"] == "0 0" and got["capeff"] == "0" * 16 and got["nnp"] == "1" and got["nsm"] == "No such file or directory"
         got, _ = facts(v.lines("container"))
-        assert got["capeff"] == got["capbnd"] == "00000000a00005fb" and got["nnp"] == "0"
+        assert got["capeff"] == got["capbnd"] == "00000000a00001fb" and got["nnp"] == "0"
         assert facts(v.lines("other"))[0]["nnp"] == "1"       # a setuid program does not make it root
         assert got["device in the tree"] == "Permission denied"
         # the kernel's settings are user 0's, whatever capabilities it has
@@ -253,6 +253,45 @@ def test_a_tree_that_may_be_written_to(tmp_path):
         got, _ = facts(g.lines("probe"))
         assert got["write root"] == "done" and got["device in the tree"] == "Permission denied"
         assert g.stop() == 0
+
+
+# --- who else calls the parent --------------------------------------------------------------------------------------
+
+
+def test_services_cannot_speak_as_init(tmp_path):
+    """Lines of a service on the control channel reach neither log nor status, and the numbers of init's own are not spent. With the guard
+    off, that is from a port that only init may have, the same lines are believed."""
+    table = ECHO + probe("forger", "forge", 0, 50, uid=8, log="stderr", essential="no")
+    table += probe("root", "forge", 1000, 50, grant="container-capabilities", log="stderr", essential="no")
+    table += probe("many", "forge", 0, 1, log="stderr", essential="no")
+    table += probe("low", "low", uid=8, log="stderr", essential="no", listen="low 77")
+    table += probe("after", "say", "still heard", log="stderr", essential="no", after=["forger", "root", "many", "low"])
+    with Guest(tmp_path, table) as g:
+        said = lambda n, what: wait_for(lambda: any(what in line for line in g.lines(n)), 60)
+        said("forger", "forge from 0: refused")
+        said("root", "forge from 1000: Permission denied")      # user 0 with what an engine leaves it
+        said("many", "forge from 0: refused")
+        said("low", "another on its port")
+        with g.dial(77):
+            pass
+        said("low", "LOW END")
+        assert not any(line.endswith("done") for line in g.lines("low")), g.lines("low")
+        said("after", "still heard")
+        control = g.control()
+        assert control["refused"] == 2 and control["stage"] == "services"
+        assert control["events_lost"] == control["log_lines_lost"] == control["malformed"] == control["again"] == 0
+        assert not [e for e in g.events() if "forged" in (e.get("text"), e.get("stage"))]
+        assert g.log.read_text().count("is not init called the control channel") == 1
+        assert g.stop() == 0
+
+
+def test_who_may_call_from_there_is_believed(tmp_path):
+    """The control of the test above: what keeps a service from being heard as init is the port, and the capability that it takes."""
+    table = ECHO + probe("forger", "forge", 1000, 1, grant="root-capabilities", log="stderr", essential="no")
+    with Guest(tmp_path, table) as g:
+        wait_for(lambda: g.control()["stage"] == "forged", 60)
+        assert g.control()["events_lost"] > 0 and g.control()["refused"] == 0
+        assert [e for e in g.events("log") if e["text"] == "forged"]
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------

@@ -297,6 +297,26 @@ def test_a_stranger_on_port_9000(machine, image, tmp_path):
     assert not [c for c in machine.calls if c[0] != "open"]      # no enclave was created for nothing
 
 
+def test_the_control_channel_is_inits(machine, image, tmp_path):
+    """Who calls it from a port that any program may have is not heard; the same words from where init calls are."""
+    forged = b'{"kind":"boot","seq":%d,"ms":1,"stage":"%s"}\n'
+    with Run(machine, image, tmp_path) as run:
+        cid = run.ask("status")["cid"]
+        for source in (1024, 9001, 1 << 31):
+            with machine.enclave_calls(cid, 9001, source) as s:
+                s.settimeout(10)
+                with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                    s.sendall(forged % (4000000000, b"forged"))
+                    assert s.recv(1) == b""
+        control = run.ask("status")["control"]
+        assert control["refused"] == 3 and control["events"] == 0 and control["stage"] == "" and not control["connected"]
+        assert run.stderr.count("is not init called the control channel") == 1
+        with machine.enclave_calls(cid, 9001, 1023) as s:
+            s.sendall(forged % (0, b"services"))
+            wait_for(lambda: run.ask("status")["control"]["stage"] == "services")
+        assert run.ask("status")["control"]["refused"] == 3
+
+
 # --- what the machine lacks ------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("settings,options,says", [

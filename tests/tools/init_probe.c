@@ -8,7 +8,9 @@
  *     serve         answers each connection on the descriptor "service" with the bytes it reads, until their end
  *     tcp PORT      the same on 127.0.0.1:PORT
  *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
- *     signal PID N S  sends a signal, after S seconds
+ *     signal PID N S [TIMES]  sends a signal, after S seconds
+ *     forge SOURCE N  writes N lines of the control channel from that port (0: any), and says how it went
+ *     low           tries to call the control channel with the listener "low" on port 77, and with what that accepts
  *     app N         an application that logs: "serve" with a line to stderr for each request, and N more from a child.
  *                   Without a mode and as PID 1 it is the same as a naive image has it: its log is /dev/console
  *
@@ -239,6 +241,63 @@ static void eat(long mib)
 	wait_for_ever();
 }
 
+/* --- as if it were init -------------------------------------------------------------------------------------------- */
+enum { PARENT = 3, CONTROL = 9001 };
+
+static int call_parent(int s, unsigned source)
+{
+	struct sockaddr_vm own = { .svm_family = AF_VSOCK, .svm_port = source, .svm_cid = VMADDR_CID_ANY };
+	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_port = CONTROL, .svm_cid = PARENT };
+	if (source != 0 && bind(s, (struct sockaddr *)&own, sizeof own) != 0)
+		return -1;
+	return connect(s, (struct sockaddr *)&to, sizeof to);
+}
+
+static void forge(unsigned source, long n)
+{
+	char line[200];
+	int s = socket(AF_VSOCK, SOCK_STREAM, 0);
+	if (call_parent(s, source) != 0) {
+		say("forge from %u: %s", source, strerror(errno));
+		return;
+	}
+	for (long i = 0; i < n; i++) {
+		int size = snprintf(line, sizeof line, "{\"kind\":\"log\",\"seq\":%ld,\"ms\":1,\"service\":\"echo\",\"text\":\"forged\"}\n"
+		                    "{\"kind\":\"boot\",\"seq\":%ld,\"ms\":1,\"stage\":\"forged\"}\n", 4000000000 + i, 4000000000 + i);
+		if (send(s, line, (size_t)size, MSG_NOSIGNAL) != size)
+			break;
+	}
+	/* a refusal comes as the end of the connection */
+	struct timeval patience = { .tv_sec = 2 };
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	ssize_t got = recv(s, line, sizeof line, 0);
+	say("forge from %u: %s", source, got < 0 && errno == EAGAIN ? "taken" : "refused");
+	close(s);
+}
+
+/* A listener on a low port is handed down by init. It must not become a way to call from there. */
+static void call_from_listener(void)
+{
+	int s = inherited("low");
+	int made = socket(AF_VSOCK, SOCK_STREAM, 0);
+	say("the listener calls: %s", call_parent(s, 0) == 0 ? "done" : strerror(errno));
+	shutdown(s, SHUT_RDWR);
+	say("shut down first: %s", call_parent(s, 0) == 0 ? "done" : strerror(errno));
+	struct sockaddr_vm none = { .svm_family = AF_UNSPEC };
+	say("dissolved: %s", connect(s, (struct sockaddr *)&none, sizeof none) == 0 ? "done" : strerror(errno));
+	say("another on its port: %s", call_parent(made, 77) == 0 ? "done" : strerror(errno));
+	/* and neither must what it accepts, when that has ended */
+	int a = accept(s, NULL, NULL);
+	char c;
+	while (a >= 0 && recv(a, &c, 1, 0) > 0)
+		;
+	say("what it accepted calls: %s", a < 0 ? strerror(errno) : call_parent(a, 0) == 0 ? "done" : strerror(errno));
+	shutdown(a, SHUT_RDWR);
+	sleep(1);
+	say("and later: %s", call_parent(a, 0) == 0 ? "done" : strerror(errno));
+	say("LOW END");
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *arg = argc > 2 ? argv[2] : "";
@@ -282,7 +341,16 @@ int main(int argc, char **argv)
 		link_to(arg, argc > 3 ? argv[3] : NULL);
 	} else if (strcmp(mode, "signal") == 0 && argc > 4) {
 		sleep((unsigned)atoi(argv[4]));
-		return kill(atoi(arg), atoi(argv[3])) == 0 ? 0 : 93;
+		for (long i = argc > 5 ? atol(argv[5]) : 1; i > 0; i--)
+			if (kill(atoi(arg), atoi(argv[3])) != 0)
+				return 93;
+		return 0;
+	} else if (strcmp(mode, "forge") == 0 && argc > 3) {
+		forge((unsigned)atoi(arg), atol(argv[3]));
+		wait_for_ever();
+	} else if (strcmp(mode, "low") == 0) {
+		call_from_listener();
+		wait_for_ever();
 	}
 	return 2;
 }

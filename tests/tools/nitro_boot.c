@@ -3,7 +3,7 @@
  *
  *     nitro_boot IMAGE RUN_DIR STATE_DIR VSOCK CID MEMORY_MIB CPUS debug|production
  *
- *     enclave calls port 9000, 9001 ──▶ VSOCK/port-P, from VSOCK/cid-CID-n          VSOCK: a name, after its zero byte
+ *     enclave calls port 9000, 9001 ──▶ VSOCK/port-P, from VSOCK/cid-CID-PORT-n     VSOCK: a name, after its zero byte
  *     VSOCK/enclave-CID-P (9002, 9003, 9103) ──▶ port P in the enclave
  *
  * Its console goes to standard output in debug mode. Says "booted" on standard error, ends with the enclave (0) or is killed (SIGTERM). */
@@ -131,11 +131,12 @@ static void on_call(struct watch *w, uint32_t events)
 	struct port *p = CONTAINER_OF(w, struct port, watch);
 	struct sockaddr_un from, to;
 	int fd;
+	uint32_t port;
 	(void)events;
-	if (backend_accept(boot.b, w->fd, &fd, NULL) < 0)
+	if (boot.b->ops->accept(boot.b, w->fd, &fd, &port, NULL) < 0)
 		return;
 	int out = stream();
-	socklen_t n = name(&from, "cid-%u-%u", boot.cid, 1000000 + ++calls), to_n = name(&to, "port-%u", p->number);
+	socklen_t n = name(&from, "cid-%u-%u-%u", boot.cid, port, ++calls), to_n = name(&to, "port-%u", p->number);
 	if (bind(out, (struct sockaddr *)&from, n) != 0 || connect(out, (struct sockaddr *)&to, to_n) != 0) {
 		close(out);
 		close(fd);

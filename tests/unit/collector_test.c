@@ -1,6 +1,8 @@
 /* What an enclave may say, and what becomes of it: hostile lines are refused and counted, honest ones written again. */
 #include "host/collector.h"
 
+#include "linux/vsock.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,7 +172,7 @@ static void connections_are_bounded(void **state)
 	int pair[4][2];
 	for (int i = 0; i < 4; i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair[i]), 0);
-		collector_add(&c, pair[i][1]);
+		assert_true(collector_add(&c, pair[i][1], 1023));
 	}
 	assert_true(collector_connected(&c));
 	/* the third was closed */
@@ -207,12 +209,39 @@ static void connections_are_bounded(void **state)
 		close(pair[i][0]);
 }
 
+/* A service may write what init writes, but not from where init calls. */
+static void who_is_not_init_is_not_heard(void **state)
+{
+	(void)state;
+	static const uint32_t ports[] = { VSOCK_PRIVILEGED_PORTS, 9001, 0x80000000, UINT32_MAX };
+	char byte;
+	int pair[2];
+	for (size_t i = 0; i < sizeof ports / sizeof *ports; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+		send_text(pair[0], "{\"kind\":\"boot\",\"seq\":4000000000,\"ms\":1,\"stage\":\"forged\"}\n");
+		assert_false(collector_add(&c, pair[1], ports[i]));
+		assert_int_equal(c.refused, i + 1);
+		assert_false(collector_connected(&c));
+		assert_true(recv(pair[0], &byte, 1, 0) <= 0);
+		close(pair[0]);
+	}
+	assert_int_equal(heard, 0);
+	/* the same from where init calls is believed: the port is what makes the difference */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	send_text(pair[0], "{\"kind\":\"boot\",\"seq\":4000000000,\"ms\":1,\"stage\":\"forged\"}\n");
+	assert_true(collector_add(&c, pair[1], VSOCK_PRIVILEGED_PORTS - 1));
+	turn();
+	assert_int_equal(heard, 1);
+	assert_int_equal(c.next[0], 4000000001);
+	close(pair[0]);
+}
+
 static void a_flood_is_held_back(void **state)
 {
 	(void)state;
 	int pair[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-	collector_add(&c, pair[1]);
+	assert_true(collector_add(&c, pair[1], 1));
 	c.budget = -COLLECTOR_BYTES_S / 4;
 	static char line[] = "{\"kind\":\"log\",\"seq\":0,\"ms\":1}\n";
 	for (int i = 0; i < 100; i++)
@@ -239,6 +268,7 @@ int main(void)
 		TEST(what_is_printed_is_harmless),
 		TEST(numbers_tell_what_is_missing),
 		TEST(connections_are_bounded),
+		TEST(who_is_not_init_is_not_heard),
 		TEST(a_flood_is_held_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

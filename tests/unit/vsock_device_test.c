@@ -226,6 +226,44 @@ static bool eof(int fd)
 	return n == 0 || (n < 0 && errno == ECONNRESET);
 }
 
+/* Whoever listens knows the guest's port, and is not told one by somebody else who calls. */
+static void the_guest_s_port_is_known(void **state)
+{
+	struct fixture *x = *state;
+	static const uint32_t ports[] = { 0, 1, 1023, 1024, 4000000000, UINT32_MAX - 1, UINT32_MAX };
+	static const char *const names[] = {
+		"", "tee-rex-vsock/", "tee-rex-vsock/0000000000000000/", "tee-rex-vsock/00000000000000000/7", "tee-rex-vsock/0000000000000000/7x",
+		"tee-rex-vsock/0000000000000000/99999999999", "tee-rex-vsoc/00000000000000000/7"
+	};
+	for (size_t i = 0; i < sizeof ports / sizeof *ports; i++) {
+		struct vsock_header h = packet(REQUEST, ports[i], 100);
+		post(x, 32 - (x->posted - x->f.seen[RX]));
+		transmit(x, &h, BYTES_NONE);
+		expect(x, RESPONSE, ports[i]);
+		int fd = accept4(x->listener, NULL, NULL, SOCK_NONBLOCK);
+		assert_int_equal(vsock_device_source(fd), ports[i]);
+		close(fd);
+		settle(x);
+		expect(x, SHUTDOWN, ports[i]);
+		h = packet(RST, ports[i], 100);
+		transmit(x, &h, BYTES_NONE);
+	}
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct sockaddr_un a = { .sun_family = AF_UNIX }, to = { .sun_family = AF_UNIX };
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		memcpy(a.sun_path + 1, names[i], strlen(names[i]));
+		snprintf(to.sun_path, sizeof to.sun_path, "%s/vsock_100", x->dir);
+		if (i > 0)
+			assert_int_equal(bind(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(names[i]))), 0);
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+		int got = accept4(x->listener, NULL, NULL, SOCK_NONBLOCK);
+		assert_true(got >= 0);
+		assert_int_equal(vsock_device_source(got), UINT32_MAX);
+		close(got);
+		close(fd);
+	}
+}
+
 static void data_both_ways_and_an_orderly_end(void **state)
 {
 	struct fixture *x = *state;
@@ -575,7 +613,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(data_both_ways_and_an_orderly_end), T(the_host_s_connections), T(credit_is_kept_by_both),
+		T(the_guest_s_port_is_known), T(data_both_ways_and_an_orderly_end), T(the_host_s_connections), T(credit_is_kept_by_both),
 		T(strange_packets_cost_their_own_connection), T(nobody_listens), T(answers_are_bounded), T(push_back),
 		T(one_side_that_drains_is_enough), T(also_when_it_is_the_parent), T(two_that_push_back_stop_each_other),
 		T(a_broken_queue_ends_the_device), T(receive_buffers_too_small_end_it_too), T(qemu_s_end), T(nonsense_from_qemu),

@@ -58,13 +58,14 @@ int vsock_accept(int listener, int *ret_fd, uint32_t *ret_cid, struct err *err)
 	return 0;
 }
 
-int vsock_peer(int fd, uint32_t *ret_cid)
+int vsock_peer(int fd, uint32_t *ret_cid, uint32_t *ret_port)
 {
 	struct sockaddr_un a = { 0 };
 	socklen_t n = sizeof a;
 	if (getpeername(fd, (struct sockaddr *)&a, &n) != 0)
 		return -errno;
 	*ret_cid = cid_of(&a);
+	*ret_port = 0;
 	return 0;
 }
 

@@ -24,10 +24,11 @@ _Static_assert((int)SERVICE_FDS_MAX + 1 <= (int)LISTEN_FDS_MAX && (int)SERVICE_N
 enum { DEV_BYTES = 64 << 10, DEV_INODES = 64, SHM_INODES = 4096 };
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 /* What container engines leave to root, but for those that lead out: with mknod it would make itself /dev/nsm, with
- * sys_chroot it would leave its root directory, with net_raw it has nothing to do here. */
+ * sys_chroot it would leave its root directory, with net_raw it has nothing to do here, with net_bind_service it would call the
+ * parent as init does; TCP ports need none (boot.c). */
 #define CONTAINER_CAPABILITIES (1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_FSETID | \
-	1ull << CAP_KILL | 1ull << CAP_SETGID | 1ull << CAP_SETUID | 1ull << CAP_SETPCAP | 1ull << CAP_NET_BIND_SERVICE | \
-	1ull << CAP_AUDIT_WRITE | 1ull << CAP_SETFCAP)
+	1ull << CAP_KILL | 1ull << CAP_SETGID | 1ull << CAP_SETUID | 1ull << CAP_SETPCAP | 1ull << CAP_AUDIT_WRITE | \
+	1ull << CAP_SETFCAP)
 
 /* --- files -------------------------------------------------------------------------------------- */
 static int make_device(int dev, const char *name, dev_t number, uid_t uid, gid_t gid, mode_t mode, struct err *err)

@@ -172,7 +172,7 @@ static int boot(struct err *err)
 	if (bad != 0)
 		return bad;
 	TELL(&init.events, CONTROL_BOOT, control_str("stage", "table"), control_str("version", TEEREX_VERSION), control_number("epoch", init.table.epoch));
-	parent_connect(&init.parent, &init.loop, &init.events);
+	parent_connect(&init.parent, &init.table, &init.loop, &init.events);
 	bad = entropy(err);
 	if (bad != 0)
 		return bad;

@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PEER_MS = 5000 };
+/* More sources than all services together can listen on. */
+enum { PEER_MS = 5000, SOURCE_FIRST = 512, SOURCES_TRIED = 16 };
 
 /* --- heartbeat ------------------------------------------------------------------------------------- */
 static void beat_later(struct parent *p)
@@ -48,10 +49,40 @@ static void on_retry(struct timer *t)
 		beat_later(p);
 }
 
-static int dial_control(int *ret_fd, struct err *err) { return vsock_connect(VSOCK_PARENT, PORT_CONTROL, ret_fd, err); }
+/* --- control channel ---------------------------------------------------------------------------------
+ * From a port that no service can call from, so that the collector knows whose words these are. Each call takes the next one: a
+ * connection that has ended may hold its own for some seconds. Those that the table listens on are left to it. */
+static const struct service_table *table;
+static uint32_t source;
 
-void parent_connect(struct parent *p, struct loop *loop, struct events *events)
+static bool is_listened_on(uint32_t port)
 {
+	bool found = false;
+	for (uint32_t i = 0; i < table->service_count; i++) {
+		const struct service *v = &table->service[i];
+		for (uint32_t k = 0; k < v->listen_count; k++)
+			found = found || v->listen[k].port == port;
+		for (uint32_t k = 0; k < v->bridge_count; k++)
+			found = found || v->bridge[k].port == port;
+	}
+	return found;
+}
+
+static int dial_control(int *ret_fd, struct err *err)
+{
+	int bad = -EADDRINUSE;
+	for (int tries = 0; tries < SOURCES_TRIED && bad == -EADDRINUSE; tries++) {
+		do
+			source = source <= SOURCE_FIRST || source >= VSOCK_PRIVILEGED_PORTS ? VSOCK_PRIVILEGED_PORTS - 1 : source - 1;
+		while (is_listened_on(source));
+		bad = vsock_connect_from(source, VSOCK_PARENT, PORT_CONTROL, ret_fd, err);
+	}
+	return bad;
+}
+
+void parent_connect(struct parent *p, const struct service_table *t, struct loop *loop, struct events *events)
+{
+	table = t;
 	p->loop = loop;
 	p->events = events;
 	p->heartbeat = (struct watch){ .fd = -1, .on_event = on_heartbeat };

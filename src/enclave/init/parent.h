@@ -5,6 +5,7 @@
 
 #include "base/loop.h"
 #include "enclave/init/events.h"
+#include "format/service_table.h"
 
 struct parent;
 struct parent_peer { struct parent *of; struct watch watch; struct timer deadline; };    /* descriptor owned; -1: free */
@@ -23,7 +24,7 @@ struct parent {
 };
 
 /* Begins with heartbeat and control channel; neither is waited for. */
-void parent_connect(struct parent *p, struct loop *loop, struct events *events);
+void parent_connect(struct parent *p, const struct service_table *t, struct loop *loop, struct events *events);
 int parent_listen(struct parent *p, void (*on_shutdown)(struct parent *p), struct err *err);
 
 #endif
