@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import cbor2
@@ -214,6 +215,26 @@ def test_bad_requests(shared, client):
         assert "DescribeNSM" in client.ask("DescribeNSM")
     assert client.ask({"DescribePCR": {"index": 16}}) == {"DescribePCR": {"lock": False, "data": ZERO}}
     assert shared.fds() == before
+
+
+VECTORS = ROOT / "tests/vectors/nsm"
+
+
+def test_vectors_get_their_answers(shared, client):
+    """All that must be refused, one after another, on one connection (nsm_vectors_test.c has those that
+    change registers; an empty packet is the end)."""
+    rows = [line.split(" ", 3) for line in (VECTORS / "manifest.txt").read_text().splitlines()]
+    refused = [(file, answer) for file, _, answer, _ in rows if file.startswith("requests/") and not re.search(r"/good-|/locked-|/empty\.", file)]
+    assert len(refused) > 50
+    for file, answer in refused:
+        assert cbor2.loads(client.raw((VECTORS / file).read_bytes())) == {"Error": answer}, file
+    assert "DescribeNSM" in client.ask("DescribeNSM")
+
+
+def test_vectors_are_what_their_script_writes(tmp_path):
+    subprocess.run([sys.executable, VECTORS / "make_nsm.py", tmp_path], check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    made, kept = ({p.relative_to(top): p.read_bytes() for p in top.rglob("*") if p.suffix in (".cbor", ".txt")} for top in (tmp_path, VECTORS))
+    assert made == kept
 
 
 def test_descriptors_sent_along_are_dropped(shared, client):
