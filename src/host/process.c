@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "host/child.h"
+#include "linux/cgroup.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -114,6 +115,8 @@ static void on_child_exit(struct child *c, int status)
 	struct process *g = CONTAINER_OF(c - role, struct process, child);
 	const struct backend_owner *owner = g->b.owner;
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM;
+	if (role == LAUNCHER && WIFSIGNALED(status))
+		cgroup_homes_sweep("");          /* it could not put its jobs' groups away */
 	if (!g->stopping && !g->draining) {
 		blame(g, c, status);
 		owner->on_event(&g->b, BACKEND_FAILING);

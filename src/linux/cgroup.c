@@ -208,6 +208,7 @@ static void sweep_home(int parent, const char *name)
 	unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+/* Removes the homes of dead launchers in this directory. */
 static void sweep(int parent)
 {
 	CLEANUP(close_fd) int again = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -333,6 +334,31 @@ void cgroup_homes_open(struct cgroup_homes *ret, const char *root, pid_t self)
 		open_v1(root, "pids", self, &ret->pids, &why);
 	if (ret->cpu.version == CGROUP_NONE)
 		open_v1(root, "cpu", self, &ret->cpu, &why);
+}
+
+static void sweep_path(const char *path)
+{
+	CLEANUP(close_fd) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0)
+		sweep(dir);
+}
+
+void cgroup_homes_sweep(const char *root)
+{
+	static const char *const v1[] = { "memory", "pids", "cpu" };
+	char dir[CGROUP_PATH_MAX];
+	size_t top;
+	for (size_t i = 0; i < sizeof v1 / sizeof v1[0]; i++)
+		if (own_directory(root, v1[i], dir, sizeof dir, &top))
+			sweep_path(dir);
+	if (!own_directory(root, "", dir, sizeof dir, &top))
+		return;
+	for (char *slash = dir; slash != NULL;) {        /* v2: wherever open_v2() may have made it */
+		sweep_path(dir);
+		slash = strrchr(dir + top, '/');
+		if (slash != NULL)
+			*slash = '\0';
+	}
 }
 
 bool cgroup_homes_weigh(const struct cgroup_homes *h, uint32_t weight)

@@ -7,7 +7,7 @@
  * With v1 the controllers are trees of their own and each gets these directories; with v2 they are one. In
  * v2 a group that holds processes cannot hand controllers to children, so the home is then made
  * beside it, in its parent. Homes of dead launchers (nobody holds their lock) are swept when a new one
- * starts: their processes are killed and the directories removed.
+ * starts, or by who started them: their processes are killed and the directories removed.
  *
  * Nothing is created outside directories of ours, and no process is moved but by itself. */
 #ifndef LINUX_CGROUP_H
@@ -33,6 +33,9 @@ struct cgroup_homes {
 /* Finds, sweeps and creates. Never fails: what there is not is CGROUP_NONE. root: "" for the running
  * system, or a directory with a tree like it (proc/self/cgroup, proc/self/mountinfo …) for tests. */
 void cgroup_homes_open(struct cgroup_homes *ret, const char *root, pid_t self);
+/* Removes what launchers that were killed have left, as the next one's start would: for who starts launchers from this
+ * process's own groups. Waits, up to a second for each job, for processes that still die. */
+void cgroup_homes_sweep(const char *root);
 /* How much the CPU time of all jobs together counts against that of the service's other processes, 100 being as
  * much; among themselves jobs count alike, however many threads they make. False: nothing weighs here. */
 bool cgroup_homes_weigh(const struct cgroup_homes *h, uint32_t weight);

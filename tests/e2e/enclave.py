@@ -21,6 +21,42 @@ def sha256(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
+def tmpfs_of(pids):
+    """Each tmpfs that these processes see and we do not (a slot's, a cell's): its bytes in use."""
+    def mounted(pid):
+        for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+            fields, _, kind = line.partition(" - ")
+            if kind.startswith("tmpfs "):
+                yield fields.split()[2], fields.split()[4]
+    ours, found = {device for device, _ in mounted("self")}, {}
+    for pid in pids:
+        try:
+            for device, path in mounted(pid):
+                if device not in ours:
+                    use = os.statvfs(f"/proc/{pid}/root{path}")
+                    found[device] = (use.f_blocks - use.f_bfree) * use.f_frsize
+        except OSError:
+            found[f"of {pid}"] = -1                     # just ended, or covered by another mount
+    return found
+
+
+def alive(pids):
+    """Those that run; a zombie does not."""
+    def runs(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    return [pid for pid in pids if runs(pid)]
+
+
+def gone(pids, seconds=5):
+    deadline = time.monotonic() + seconds
+    while alive(pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pids)
+
+
 class Enclave:
     """Starts on construction, stops on exit. `config` is the text of the measured configuration."""
 
@@ -106,8 +142,8 @@ class Enclave:
             time.sleep(0.02)
 
     def snapshot(self):
-        """What must not change by serving: processes, descriptors, cgroups, mounts and memory files. Taken when two looks
-        in a row agree, because what an earlier exchange held may just be going."""
+        """What must not change by serving: processes, descriptors, cgroups, mounts, bytes on tmpfs and in memory files. Taken when
+        two looks in a row agree, because what an earlier exchange held may just be going."""
         deadline, last = time.monotonic() + 10, None
         while (now := self.look()) != last and time.monotonic() < deadline:
             last = now
@@ -134,6 +170,7 @@ class Enclave:
             "descriptors": descriptors,
             "memory files": memory,
             "mounts": len(mounts),
+            "tmpfs": tmpfs_of(processes),
             "cgroups": sorted(cgroups),
         }
 

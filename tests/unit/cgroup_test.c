@@ -502,6 +502,41 @@ static void homes_of_the_dead_are_swept_and_only_those(void **state)
 	cgroup_homes_close(&h);
 }
 
+static void make_dead_home(const char *path)
+{
+	char job[256];
+	snprintf(job, sizeof job, "%s/tee-rex-1/slot-0", path);
+	make_dirs(job);
+}
+
+/* In the trees and at the heights where a launcher may have made them. */
+static void who_started_launchers_can_sweep(void **state)
+{
+	(void)state;
+	static const char *const v1[] = { "sys/fs/cgroup/memory/a/b", "sys/fs/cgroup/pids/svc" };
+	static const char *const v2[] = { "sys/fs/cgroup/one/two", "sys/fs/cgroup/one", "sys/fs/cgroup" };
+	make_v1();
+	for (size_t i = 0; i < sizeof v1 / sizeof v1[0]; i++)
+		make_dead_home(v1[i]);
+	make_dirs("sys/fs/cgroup/memory/a/tee-rex-1");           /* above: not of launchers that were started here */
+	make_dirs("sys/fs/cgroup/memory/a/b/others");
+	cgroup_homes_sweep(root);
+	assert_false(exists("sys/fs/cgroup/memory/a/b/tee-rex-1"));
+	assert_false(exists("sys/fs/cgroup/pids/svc/tee-rex-1"));
+	assert_true(exists("sys/fs/cgroup/memory/a/tee-rex-1"));
+	assert_true(exists("sys/fs/cgroup/memory/a/b/others"));
+
+	make_v2("/one/two");
+	for (size_t i = 0; i < sizeof v2 / sizeof v2[0]; i++)
+		make_dead_home(v2[i]);
+	CLEANUP(close_fd) int living = open(at("sys/fs/cgroup/one/tee-rex-1"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(living, LOCK_EX), 0);
+	cgroup_homes_sweep(root);
+	assert_false(exists("sys/fs/cgroup/one/two/tee-rex-1"));
+	assert_false(exists("sys/fs/cgroup/tee-rex-1"));
+	assert_true(exists("sys/fs/cgroup/one/tee-rex-1/slot-0"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -519,6 +554,7 @@ int main(void)
 		TEST(the_own_limit_is_the_least_on_the_way_up),
 		TEST(malformed_tables_mean_nothing_is_there),
 		TEST(homes_of_the_dead_are_swept_and_only_those),
+		TEST(who_started_launchers_can_sweep),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
