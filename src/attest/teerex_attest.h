@@ -13,9 +13,10 @@
  * no measurement named, which is refused. Nothing here can be told to skip a check; what can be changed
  * is whom to trust (root), when (now_ms), and which enclaves (sets, allow_debug).
  *
- * Sizes are in bytes, times in milliseconds since 1970 (UTC). The library keeps no state, allocates
- * nothing for its results (libcrypto allocates while it works) and does no I/O but reading the clock when
- * now_ms is 0. Functions may be called from several threads, each with a cache and a result of its own.
+ * Sizes are in bytes, times in milliseconds since 1970 (UTC). The library keeps nothing between calls but
+ * libcrypto's implementations of its algorithms, looked up once; it allocates nothing for its results (libcrypto
+ * allocates while it works) and does no I/O but reading the clock when now_ms is 0. Functions may be called
+ * from several threads, each with a cache and a result of its own.
  * Link with libcrypto 3.0 or later. teerex_attest(3) and tee-rex-verify(1) say more. */
 #ifndef TEEREX_ATTEST_H
 #define TEEREX_ATTEST_H

@@ -34,6 +34,15 @@ def build():
     return BUILD
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """PREFIX of an installation: units there name programs that exist."""
+    prefix = tmp_path_factory.mktemp("prefix") / "usr"
+    done = subprocess.run(["make", "-s", "install", f"PREFIX={prefix}"], cwd=TOP, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return prefix
+
+
 @pytest.fixture
 def short_dir():
     """A temporary directory whose path leaves room for a unix socket's name."""

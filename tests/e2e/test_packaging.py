@@ -22,15 +22,6 @@ def need(program):
         pytest.skip(f"{program} is not installed (packages.txt, section test)")
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """PREFIX of an installation: units there name programs that exist."""
-    prefix = tmp_path_factory.mktemp("prefix") / "usr"
-    done = subprocess.run(["make", "-s", "install", f"PREFIX={prefix}"], cwd=TOP, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return prefix
-
-
 def units(prefix):
     return prefix / "lib/systemd/system"
 
