@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/own_program.h"
 #include "cli/settings_args.h"
 #include "crypto/crypto.h"
 #include "format/frame.h"
@@ -125,24 +126,16 @@ static int make_path(const char *path, struct err *err)
 	return 0;
 }
 
-/* The other programs are beside this one (a build tree) or in ../libexec/tee-rex (an installation). */
+/* dir: where the programs of this installation are. */
 static int find_programs(char self[PATH_MAX], char dir[PATH_MAX], struct err *err)
 {
-	ssize_t n = readlink("/proc/self/exe", self, PATH_MAX - 1);
-	if (n < 0)
-		return fail(err, errno, "read /proc/self/exe");
-	self[n] = '\0';
-	char copy[PATH_MAX], probe[PATH_MAX + 32];
-	strcpy(copy, self);
-	const char *beside = dirname(copy);
-	static const char *const places[] = { "", "/../libexec/tee-rex" };
-	for (size_t i = 0; i < 2; i++) {
-		snprintf(dir, PATH_MAX, "%.4000s%s", beside, places[i]);
-		snprintf(probe, sizeof probe, "%s/tee-rex-prover", dir);
-		if (access(probe, X_OK) == 0)
-			return 0;
-	}
-	return fail(err, 0, "tee-rex-prover is neither beside %s nor in ../libexec/tee-rex; run make, or install again", self);
+	char prover[PATH_MAX];
+	int ret = own_path(self, err);
+	if (ret == 0)
+		ret = own_program("tee-rex-prover", prover, err);
+	if (ret == 0)
+		snprintf(dir, PATH_MAX, "%s", dirname(prover));
+	return ret;
 }
 
 /* PCR1 stands for what boots, PCR2 for the application, PCR0 for both (as in an EIF). */

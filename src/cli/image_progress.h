@@ -1,5 +1,4 @@
-/* One line on a terminal while an image is fetched, read, packed and measured: which step, which layer, how much of it,
- * how fast. The first line of a step is shown at once, the next ones five times a second. */
+/* One line on a terminal while an image is read: which layer, how much of it, how fast. */
 #ifndef CLI_IMAGE_PROGRESS_H
 #define CLI_IMAGE_PROGRESS_H
 
@@ -7,11 +6,11 @@
 
 struct image_progress_line {
 	struct image_progress progress;          /* give this one to the source */
-	const char *what;                        /* the step */
+	const char *what;
 	size_t layer;
 	uint64_t done;                           /* of the current blob */
-	uint64_t earlier;                        /* bytes of the step's blobs before it */
-	int64_t started_ms, shown_ms;            /* of the step; of the line */
+	uint64_t earlier;                        /* bytes of the blobs before it */
+	int64_t started_ms, shown_ms;
 	unsigned width;                          /* of the line that is there */
 };
 

@@ -5,14 +5,22 @@
 #include <string.h>
 #include <unistd.h>
 
+int own_path(char ret[PATH_MAX], struct err *err)
+{
+	ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX - 1);
+	if (n < 0)
+		return fail(err, errno, "read /proc/self/exe");
+	ret[n] = '\0';
+	return 0;
+}
+
 int own_program(const char *name, char ret[PATH_MAX], struct err *err)
 {
 	static const char *const places[] = { "", "../libexec/tee-rex/" };
 	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (n < 0)
-		return fail(err, errno, "read /proc/self/exe");
-	self[n] = '\0';
+	int bad = own_path(self, err);
+	if (bad < 0)
+		return bad;
 	const char *slash = strrchr(self, '/');
 	int directory = slash == NULL ? 0 : (int)(slash - self) + 1;
 	for (size_t i = 0; i < 2; i++) {
