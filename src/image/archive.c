@@ -23,7 +23,7 @@ static bool is_compressed(int fd)
 		 ((magic[0] & 0xf0) == 0x50 && memcmp(magic + 1, "\x2a\x4d\x18", 3) == 0));
 }
 
-static enum image_code copy_to(struct stream *in, int fd, uint64_t *ret_n, struct err *err)
+static enum image_code copy_to(struct stream *in, int fd, struct image_progress *progress, uint64_t *ret_n, struct err *err)
 {
 	CLEANUP(free_ptr) uint8_t *buf = malloc(COPY_SIZE);
 	uint64_t total = 0;
@@ -40,6 +40,7 @@ static enum image_code copy_to(struct stream *in, int fd, uint64_t *ret_n, struc
 			at += w > 0 ? (size_t)w : 0;
 		}
 		total += n;
+		progress_tell(progress, "unpacking the archive", 0, 0, total, 0);
 	}
 	*ret_n = total;
 	return IMAGE_OK;
@@ -59,7 +60,7 @@ static enum image_code spool(int *fd, const char *path, const struct source_opti
 		c = stream_expanded(in, &budget, path, &in, err);
 	if (c != IMAGE_OK)
 		return c;
-	c = copy_to(in, temporary, ret_n, err);
+	c = copy_to(in, temporary, o->progress, ret_n, err);
 	stream_close(&in);
 	if (c == IMAGE_OK)
 		*fd = fd_steal(&temporary);

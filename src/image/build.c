@@ -194,16 +194,19 @@ static enum image_code fill_plain(struct ramdisk *rd, struct application *a, str
 	return app_plain_write(rd, a->rootfs, &a->report->xattrs_lost, err);
 }
 
-struct to_ramdisk { struct spool_reader reader; struct ramdisk *rd; };
+struct to_ramdisk { struct spool_reader reader; struct ramdisk *rd; struct image_progress *progress; uint64_t done, total; };
 
 static enum image_code take_piece(struct spool_reader *r, struct bytes piece, struct err *err)
 {
-	return ramdisk_data(((struct to_ramdisk *)(void *)r)->rd, piece, err);
+	struct to_ramdisk *to = (struct to_ramdisk *)(void *)r;
+	to->done += piece.n;
+	progress_tell(to->progress, "measuring", 0, 0, to->done, to->total);
+	return ramdisk_data(to->rd, piece, err);
 }
 
 static enum image_code fill_squashfs(struct ramdisk *rd, struct application *a, struct err *err)
 {
-	struct to_ramdisk to = { { take_piece }, rd };
+	struct to_ramdisk to = { { take_piece }, rd, a->rootfs->source->progress, 0, a->squashfs.at };
 	const struct cpio_entry e = { .name = BYTES_LIT("app.squashfs"), .mode = S_IFREG | 0444, .size = a->squashfs.at };
 	enum image_code c = ramdisk_entry(rd, &e, NULL, err);
 	return c == IMAGE_OK ? spool_read(&a->squashfs, &to.reader, err) : c;
@@ -235,6 +238,7 @@ enum image_code build_image(struct rootfs *r, const struct build_plan *p, struct
 	struct application a = { r, p, report, SPOOL_NONE };
 	uint16_t flags = report->arch == KERNEL_ARM64 ? EIF_FLAG_ARM64 : 0;
 	report->unpacked_bytes = r->tree->live_bytes;
+	r->source->reading = "packing";
 	enum image_code c = eif_writer_open(&w, p->output, flags, err) == 0 ? IMAGE_OK : IMAGE_IO;
 	if (c == IMAGE_OK && p->table->layout == LAYOUT_SQUASHFS) {
 		c = spool_open(&a.squashfs, r->limits.spill_dir, err);
@@ -244,8 +248,11 @@ enum image_code build_image(struct rootfs *r, const struct build_plan *p, struct
 	}
 	if (c == IMAGE_OK)
 		c = put_sections(&w, &a, err);
-	if (c == IMAGE_OK && eif_writer_commit(&w, &report->measures, err) < 0)
-		c = IMAGE_IO;
+	if (c == IMAGE_OK) {
+		progress_tell(r->source->progress, "writing to the disk", 0, 0, w.at, 0);
+		if (eif_writer_commit(&w, &report->measures, err) < 0)
+			c = IMAGE_IO;
+	}
 	eif_writer_close(&w);
 	spool_close(&a.squashfs);
 	return c;

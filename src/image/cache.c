@@ -47,24 +47,6 @@ static bool default_dir(char *buf, size_t cap)
 	return n > 0 && (size_t)n < cap;
 }
 
-enum image_code cache_open(const char *dir, uint64_t limit, const char *spill_dir, struct cache *ret, struct err *err)
-{
-	struct cache c = { .limit = limit, .spill_dir = spill_dir };
-	char base[PATH_MAX - 16];
-	bool asked = dir != NULL;
-	if (asked)
-		snprintf(base, sizeof base, "%s", dir);
-	if (limit > 0 && (asked || default_dir(base, sizeof base))) {
-		snprintf(c.dir, sizeof c.dir, "%s/blobs", base);
-		int e = make_directories(c.dir);
-		if (e < 0 && asked)
-			return image_fail(err, IMAGE_IO, -e, "make the cache directory %s", c.dir);
-		c.on = e == 0;
-	}
-	*ret = c;
-	return IMAGE_OK;
-}
-
 static void blob_path(const struct cache *c, const uint8_t sha256[OCI_SHA256_SIZE], char path[PATH_MAX])
 {
 	char hex[HEX + 1];
@@ -143,12 +125,34 @@ static void make_room(const struct cache *c, uint64_t size)
 	lock = openat(dirfd(dir), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (lock >= 0)
 		while (flock(lock, LOCK_EX) != 0 && errno == EINTR) {}
+	out_file_sweep(dirfd(dir), NULL);
 	size_t n = list(dir, &v, &total);
 	if (n > 0)
 		qsort(v, n, sizeof *v, by_use);
 	for (size_t i = 0; i < n && (total > c->limit || size > c->limit - total); i++)
 		if (unlinkat(dirfd(dir), v[i].name, 0) == 0 || errno == ENOENT)
 			total -= v[i].size;
+}
+
+enum image_code cache_open(const char *dir, uint64_t limit, const char *spill_dir, struct cache *ret, struct err *err)
+{
+	struct cache c = { .limit = limit, .spill_dir = spill_dir };
+	char base[PATH_MAX - 16];
+	bool asked = dir != NULL;
+	if (asked)
+		snprintf(base, sizeof base, "%s", dir);
+	if (limit > 0 && (asked || default_dir(base, sizeof base))) {
+		snprintf(c.dir, sizeof c.dir, "%s/blobs", base);
+		int e = make_directories(c.dir);
+		if (e < 0 && asked)
+			return image_fail(err, IMAGE_IO, -e, "make the cache directory %s", c.dir);
+		c.on = e == 0;
+	}
+	/* what a lower limit than last time leaves no room for goes now */
+	if (c.on)
+		make_room(&c, 0);
+	*ret = c;
+	return IMAGE_OK;
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------- */

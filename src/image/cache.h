@@ -1,8 +1,8 @@
 /* Blobs that were fetched and verified, kept under their digests: DIR/blobs/<64 hex digits>.
  *
  * A blob appears whole or not at all (image/out_file.h), so two programs may fetch the same one at once. When a new blob
- * would exceed the limit, those used longest ago go first; one larger than the limit is not kept. What is in the cache
- * is checked again each time it is read, like any source. */
+ * would exceed the limit, those used longest ago go first, as they do when the limit is lower than it was; one larger than
+ * the limit is not kept. What is in the cache is checked again each time it is read, like any source. */
 #ifndef IMAGE_CACHE_H
 #define IMAGE_CACHE_H
 

@@ -190,10 +190,8 @@ static void layer_entries_close(struct entries *e)
 static void count(struct stream_meter *m, size_t n)
 {
 	struct layer_entries *l = (struct layer_entries *)(void *)((char *)m - offsetof(struct layer_entries, meter));
-	struct image_progress *p = l->source->progress;
 	l->done += n;
-	if (p != NULL)
-		p->update(p, "reading", l->number, l->source->manifest.layer_count, l->done, l->descriptor->size);
+	progress_tell(l->source->progress, source_reading(l->source), l->number, l->source->manifest.layer_count, l->done, l->descriptor->size);
 }
 
 static enum image_code stack_streams(struct layer_entries *l, bool again, struct expand_budget *budget, struct err *err)

@@ -23,10 +23,17 @@
 
 /* Told about as bytes go by, for whoever shows it. */
 struct image_progress {
-	/* what: "fetching", "reading"; layer counts from 1; total 0: not known */
+	/* what: "fetching", "unpacking", "reading", "packing", "measuring" ..., a string that stays; layer counts from 1, layers 0:
+	 * none; total 0: not known */
 	void (*update)(struct image_progress *p, const char *what, size_t layer, size_t layers, uint64_t done,
 	               uint64_t total);
 };
+
+static inline void progress_tell(struct image_progress *p, const char *what, size_t layer, size_t layers, uint64_t done, uint64_t total)
+{
+	if (p != NULL)
+		p->update(p, what, layer, layers, done, total != UINT64_MAX ? total : 0);
+}
 
 struct source_options {
 	struct platform_choice platform;
@@ -60,6 +67,7 @@ struct source {
 	uint8_t digest[OCI_SHA256_SIZE];
 	uint8_t config_digest[OCI_SHA256_SIZE];      /* the image id; zeros for directories */
 	struct image_progress *progress;
+	const char *reading;                 /* what reading layers is for, as progress says it; NULL: "reading" */
 	uint64_t fetched, from_cache;        /* bytes of blobs over the network, and not */
 };
 
@@ -72,6 +80,8 @@ static inline size_t source_layer_count(const struct source *s)
 {
 	return s->ops->open_entries != NULL ? 1 : s->manifest.layer_count;
 }
+
+static inline const char *source_reading(const struct source *s) { return s->reading != NULL ? s->reading : "reading"; }
 
 /* Reads layer i, lowest first. again: it was read to its end before, so what the blob's own digest does not prove
  * needs no second check. warnings may be NULL. */

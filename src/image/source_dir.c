@@ -47,6 +47,7 @@ struct dir_entries {
 	struct entry entry;
 	int fd;                              /* of the current file; -1 */
 	uint64_t left;
+	uint64_t done;                       /* bytes read of all files */
 	size_t path_n;
 	char path[TREE_PATH_MAX + 1];
 	char target[TREE_PATH_MAX + 1];
@@ -321,6 +322,8 @@ static enum image_code data(struct entries *e, struct bytes *ret, struct err *er
 		return image_fail(err, IMAGE_CHANGED, 0, "%s/%s changed while it was read", d->dir->path,
 		                  text_escape(bytes_str(d->path), shown, sizeof shown));
 	d->left -= (uint64_t)n;
+	d->done += (uint64_t)n;
+	progress_tell(d->dir->s.progress, source_reading(&d->dir->s), 0, 0, d->done, 0);
 	if (n == 0)
 		close_fd(&d->fd);
 	*ret = bytes_of(d->buf, (size_t)n);

@@ -43,6 +43,7 @@ struct download {
 	struct hash *hash;
 	uint64_t at, size;                   /* what is there, and will be */
 	uint64_t skip;                       /* of a server that starts earlier than asked */
+	size_t layer;                        /* from 1; 0: none of the layers */
 	bool started;                        /* the running request has sent something */
 };
 
@@ -79,9 +80,7 @@ static enum image_code take_piece(void *user, struct bytes piece, struct err *er
 		hash_update(d->hash, piece);
 	d->at += piece.n;
 	d->r->s.fetched += piece.n;
-	struct image_progress *p = d->r->s.progress;
-	if (p != NULL)
-		p->update(p, "fetching", 0, 0, d->at, d->size);
+	progress_tell(d->r->s.progress, "fetching", d->layer, d->layer > 0 ? d->r->s.manifest.layer_count : 0, d->at, d->size);
 	return IMAGE_OK;
 }
 
@@ -129,6 +128,15 @@ static enum image_code check_digest(const struct download *d, const struct descr
 	                  oci_digest_text(want->sha256, want_text));
 }
 
+/* Which of the layers it is, from 1; 0 when it is none. */
+static size_t layer_number(const struct manifest *m, const struct descriptor *d)
+{
+	size_t i = 0;
+	while (i < m->layer_count && &m->layer[i] != d)
+		i++;
+	return i < m->layer_count ? i + 1 : 0;
+}
+
 /* Fetches and verifies; *ret_fd is the blob's. */
 static enum image_code download(struct registry *r, const struct descriptor *d, int *ret_fd, struct err *err)
 {
@@ -143,7 +151,7 @@ static enum image_code download(struct registry *r, const struct descriptor *d, 
 	if (c != IMAGE_OK)
 		return c;
 	CLEANUP(hash_cleanup) struct hash *hash = hash_new(HASH_SHA256);
-	struct download t = { .r = r, .fd = w.fd, .hash = hash, .size = d->size };
+	struct download t = { .r = r, .fd = w.fd, .hash = hash, .size = d->size, .layer = layer_number(&r->s.manifest, d) };
 	c = hash != NULL ? transfer(&t, url, err) : image_fail(err, IMAGE_IO, ENOMEM, "hash a blob");
 	if (c == IMAGE_OK)
 		c = check_digest(&t, d, err);

@@ -13,6 +13,7 @@ import eif_oracle
 from built import Built, build, cpio_tree, refused, registers, run_build, unsquash
 from conftest import BUILD
 from images import differences, digest, docker_archive, entry, layer, simple_layout, snapshot, umoci_unpack
+from registries import Registry
 from test_image_sources import BASE, CHANGES, needs_root
 from test_kernel import FRAGMENT, bzimage, with_config
 
@@ -252,6 +253,46 @@ def test_damaged_layer_leaves_nothing(tmp_path, parts):
     blob.write_bytes(data)
     assert refused(layout.path, tmp_path / "x.eif", *parts)[0] in ("digest-mismatch", "bad-compression")
     assert (tmp_path / "x.eif").read_text() == "the old one"
+
+
+def on_a_terminal(*argv, **more):
+    """What a program that succeeds shows on a terminal, as the steps that were named."""
+    master, slave = os.openpty()
+    p = subprocess.Popen([BUILD / "tee-rex", *map(str, argv)], stdout=subprocess.DEVNULL, stderr=slave, **more)
+    os.close(slave)
+    shown = b""
+    try:
+        while piece := os.read(master, 65536):
+            shown += piece
+    except OSError:
+        pass
+    os.close(master)
+    assert p.wait() == 0, shown
+    return [line.strip() for line in shown.decode().split("\r") if line.strip()]
+
+
+def test_progress_of_each_step(tmp_path, parts):
+    """Fetch, read, pack, measure: layer, bytes, rate, on a terminal; in a pipe nothing (build() looks)."""
+    noise = os.urandom(4 << 20)
+    layout = simple_layout(tmp_path / "layout", APP, layer(*[entry(f"f{i}", data=noise[i:] + noise[:i]) for i in range(24)]), config={"Cmd": ["app"]},
+                           compression="")
+    with Registry(layout) as r:
+        lines = on_a_terminal("build", f"{r.host}/team/it:it", "-o", tmp_path / "x.eif", "--plain-http", *parts,
+                              env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)})
+    steps = list(dict.fromkeys(line.split(":")[0] for line in lines if not line.startswith("tee-rex build")))
+    assert steps == ["fetching", "reading", "packing", "measuring", "writing to the disk"], lines
+    for step in steps[:3]:
+        assert any(line.startswith(f"{step}: layer 2 of 2, ") and " of 10" in line and line.endswith(" MB/s") for line in lines), (step, lines)
+    assert any(line.startswith("measuring: ") and " of 1" in line for line in lines)
+    # a directory has no layers, an archive that is compressed is unpacked first
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/app").write_bytes(noise)
+    (tmp_path / "tree/app").chmod(0o755)
+    lines = on_a_terminal("build", f"dir:{tmp_path}/tree", "-o", tmp_path / "x.eif", *parts, "--entrypoint", "/app", "--layout", "plain")
+    assert lines[0].startswith("packing: ") and lines[1].startswith("writing to the disk: "), lines
+    archive = docker_archive(tmp_path / "docker.tar", [APP], config={"Cmd": ["app"]})
+    subprocess.run(["zstd", "-q", archive], check=True)
+    assert on_a_terminal("build", f"{archive}.zst", "-o", tmp_path / "x.eif", *parts)[0].startswith("unpacking the archive: ")
 
 
 def test_wrong_use(tmp_path, parts):

@@ -11,7 +11,9 @@
  *     signal PID N S [TIMES]  sends a signal, after S seconds
  *     forge SOURCE N  writes N lines of the control channel from that port (0: any), and says how it went
  *     low           tries to call the control channel with the listener "low" on port 77, and with what that accepts
- *     app N         an application that logs: "serve" with a line to stderr for each request, and N more from a child.
+ *     app           an application that logs: "serve" with a line to stderr for each connection. What is sent to it may be
+ *                   "log N" (N more lines from a child, which ends the connection when it has written them), "count" (lines
+ *                   written so far, those of children that run included), "sleep MS" (it does nothing for so long).
  *                   Without a mode and as PID 1 it is the same as a naive image has it: its log is /dev/console
  *
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
@@ -20,6 +22,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,30 +168,63 @@ static void log_lines(long n)
 	}
 }
 
-/* Echoes connection by connection, all at once. logs: a line for each. */
-static void serve(int listener, int logs)
+/* --- echo, and an application --- */
+static struct pollfd served[64];                 /* the listener, then connections */
+static nfds_t served_n;
+static unsigned long long lines_written;
+
+/* In a child, which holds nothing but its own connection. */
+static void log_from_a_child(int fd, long n)
 {
-	struct pollfd p[64] = { { .fd = listener, .events = POLLIN } };
-	nfds_t n = 1;
-	unsigned long count = 0;
+	if (fork() != 0)
+		return;
+	for (nfds_t i = 0; i < served_n; i++)
+		if (served[i].fd != fd)
+			close(served[i].fd);
+	log_lines(n);
+	_exit(0);
+}
+
+/* Does what an application is asked for. False: the connection is no more this process's. */
+static bool obey(int fd, char *request, size_t *n, size_t cap)
+{
+	long number;
+	request[*n] = '\0';
+	if (sscanf(request, "log %ld", &number) == 1) {
+		lines_written += (unsigned long long)number;
+		log_from_a_child(fd, number);
+		return false;
+	}
+	if (sscanf(request, "sleep %ld", &number) == 1)
+		usleep((useconds_t)number * 1000);
+	if (strcmp(request, "count") == 0)
+		*n = (size_t)snprintf(request, cap, "%llu", lines_written);
+	return true;
+}
+
+/* Echoes connection by connection, all at once. logs: an application. */
+static void serve(int listener, bool logs)
+{
 	char buf[4096];
 	fcntl(listener, F_SETFL, O_NONBLOCK);
+	served[served_n++] = (struct pollfd){ .fd = listener, .events = POLLIN };
 	for (;;) {
-		poll(p, n, -1);
-		for (nfds_t i = n; i-- > 1;) {
-			if (p[i].revents == 0)
+		poll(served, served_n, -1);
+		for (nfds_t i = served_n; i-- > 1;) {
+			if (served[i].revents == 0)
 				continue;
-			ssize_t got = read(p[i].fd, buf, sizeof buf);
-			if (got > 0 && write(p[i].fd, buf, (size_t)got) == got)
+			ssize_t got = read(served[i].fd, buf, sizeof buf - 1);
+			size_t n = got > 0 ? (size_t)got : 0;
+			if (n > 0 && (!logs || obey(served[i].fd, buf, &n, sizeof buf)) && write(served[i].fd, buf, n) == (ssize_t)n)
 				continue;
-			close(p[i].fd);
-			p[i] = p[--n];
+			close(served[i].fd);
+			served[i] = served[--served_n];
 		}
-		int fd = p[0].revents != 0 && n < 64 ? accept(listener, NULL, NULL) : -1;
+		int fd = served[0].revents != 0 && served_n < 64 ? accept(listener, NULL, NULL) : -1;
 		if (fd >= 0)
-			p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+			served[served_n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 		if (fd >= 0 && logs)
-			dprintf(2, "request %lu accepted from the parent, as an application is wont to say about each of them\n", ++count);
+			dprintf(2, "request %llu accepted from the parent, as an application is wont to say about each of them\n", ++lines_written);
 	}
 }
 
@@ -211,7 +247,7 @@ static void serve_tcp(int port)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (bind(s, (struct sockaddr *)&a, sizeof a) != 0 || listen(s, 64) != 0)
 		_exit(97);
-	serve(s, 0);
+	serve(s, false);
 }
 
 static void link_to(const char *name, const char *ms)
@@ -327,14 +363,10 @@ int main(int argc, char **argv)
 			return 94;
 		wait_for_ever();
 	} else if (strcmp(mode, "serve") == 0) {
-		serve(inherited("service"), 0);
+		serve(inherited("service"), false);
 	} else if (strcmp(mode, "app") == 0 || getpid() == 1) {
-		int listener = getpid() == 1 ? naive_listener() : inherited("service");
-		if (atol(arg) > 0 && fork() == 0) {
-			log_lines(atol(arg));
-			_exit(0);
-		}
-		serve(listener, 1);
+		signal(SIGCHLD, SIG_IGN);
+		serve(getpid() == 1 ? naive_listener() : inherited("service"), true);
 	} else if (strcmp(mode, "tcp") == 0) {
 		serve_tcp(atoi(arg));
 	} else if (strcmp(mode, "link") == 0) {

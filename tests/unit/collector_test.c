@@ -71,6 +71,21 @@ static void what_init_writes_is_understood(void **state)
 	assert_string_equal(c.owner[0].name, "prover");
 	assert_int_equal(c.owner[0].restarts, 3);
 
+	const struct control_field clock[] = {
+		control_number("drift_ms", -1500), control_number("least", INT64_MIN), control_number("most", INT64_MAX), CONTROL_END
+	};
+	w = writer_of(buf, sizeof buf);
+	control_put(&w, CONTROL_CLOCK, 1, 0, clock);
+	assert_true(collector_take(&c, bytes_of(buf, w.at - 1)));
+	assert_string_equal(last_text, "0.000 clock: drift_ms=-1500 least=-9223372036854775808 most=9223372036854775807");
+	assert_int_equal(c.drift_ms, -1500);
+	/* what does not fit leaves the writer full, wherever that begins */
+	for (size_t cap = 0; cap < w.at; cap++) {
+		struct writer small = writer_of(buf, cap);
+		control_put(&small, CONTROL_CLOCK, 1, 0, clock);
+		assert_true(small.full);
+	}
+
 	/* every kind has a name that leads back to it */
 	for (int k = 0; k < CONTROL_KIND_COUNT; k++)
 		assert_int_equal(control_kind_of(bytes_str(control_kind_name((enum control_kind)k))), k);

@@ -28,10 +28,8 @@ bool events_idle(const struct events *e)
 static void settle_batch(struct events *e)
 {
 	size_t begin = 0;
-	for (size_t i = 0; i < e->batch_at; i++) {
-		if (e->batch[i] != '\n')
-			continue;
-		begin = i + 1;
+	for (const uint8_t *end; (end = memchr(e->batch + begin, '\n', e->batch_at - begin)) != NULL;) {
+		begin = (size_t)(end - e->batch) + 1;
 		if (e->batch_is_gap)
 			continue;
 		if (e->batch_first >= e->sent_below[e->batch_stream]) {
