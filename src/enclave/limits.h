@@ -43,6 +43,8 @@ enum {
 	INIT_SHUTDOWN_PEERS = 4,
 	INIT_FLUSH_MS = 1000, INIT_LEAVE_MS = 50,        /* for the last words, before the power goes */
 	INIT_STUCK_S = 30,                       /* one turn of the loop never takes that long */
+	INIT_SIGNALS = 16, INIT_REAP = 64,       /* read, and children buried, in a turn */
+	INIT_REFUSED_S = 60,                     /* between two reports of signals that nobody may send */
 	INIT_CLOCK_S = 600, INIT_CLOCK_STEP_MS = 250,
 	INIT_MEMORY_S = 60,                      /* between two reports of memory by owner */
 

@@ -12,8 +12,9 @@
  *     kind       members
  *     boot       stage, and what is known of it
  *     service    service, state (starting ready late exited waiting lost stopping), pid, code or signal, oom, peak_bytes,
- *                limit_bytes, restarts, delay_ms, why
- *     oom        owner (service, or service/group of a job), kills, peak_bytes, limit_bytes
+ *                limit_bytes, machine, forced (init killed it), restarts, delay_ms, why
+ *     oom        owner (service, or service/group of a job), kills, peak_bytes, limit_bytes, machine (no limit of its own was in
+ *                the way: the enclave as a whole had no more)
  *     pressure   resource, some_avg10, full_avg10 (hundredths of a percent)
  *     memory     total_bytes, available_bytes, slab_bytes, owner, owner_bytes, owner_peak_bytes, owner_limit_bytes
  *     clock      wall_ms, drift_ms, set
@@ -21,7 +22,7 @@
  *     dropped    stream (log, event), count, total
  *     shutdown   reason
  *     bug        text
- *     refused    what: a peer that is not the parent, a request nobody knows
+ *     refused    what: a peer that is not the parent, a request nobody knows, a signal from inside (signal, pid of the last; count of all)
  *
  * The writer needs no JSON library and allocates nothing; reading is the host's (host/collector.h). */
 #ifndef FORMAT_CONTROL_H

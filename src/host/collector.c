@@ -103,6 +103,11 @@ static struct collector_owner *owner_of(struct collector *c, json_t *o, const ch
 	return new;
 }
 
+static const char *short_of(json_t *o)
+{
+	return json_is_true(json_object_get(o, "machine")) ? "the whole enclave out of memory" : "out of memory";
+}
+
 static void keep_end(struct collector *c, struct collector_owner *w, json_t *o)
 {
 	char why[160];
@@ -117,10 +122,10 @@ static void keep_end(struct collector *c, struct collector_owner *w, json_t *o)
 	if (why[0] != '\0')
 		snprintf(at, left, "%s", why);
 	else if (w->oom)
-		snprintf(at, left, "out of memory, peak %lld bytes, limit %lld bytes", (long long)number(o, "peak_bytes", 0),
+		snprintf(at, left, "%s, peak %lld bytes, limit %lld bytes", short_of(o), (long long)number(o, "peak_bytes", 0),
 		         (long long)number(o, "limit_bytes", 0));
 	else if (w->signal != 0)
-		snprintf(at, left, "signal %lld", (long long)w->signal);
+		snprintf(at, left, "signal %lld%s", (long long)w->signal, json_is_true(json_object_get(o, "forced")) ? ", by init" : "");
 	else
 		snprintf(at, left, "exit status %lld", (long long)w->code);
 }
@@ -164,8 +169,8 @@ static void keep(struct collector *c, enum control_kind kind, json_t *o)
 	case CONTROL_SHUTDOWN: text(o, "reason", c->shutdown, sizeof c->shutdown); break;
 	case CONTROL_BUG: text(o, "text", c->shutdown, sizeof c->shutdown); break;
 	case CONTROL_OOM:
-		snprintf(c->last_death, sizeof c->last_death, "%s: out of memory, peak %lld bytes, limit %lld bytes",
-		         text(o, "owner", owner, sizeof owner), (long long)number(o, "peak_bytes", 0), (long long)number(o, "limit_bytes", 0));
+		snprintf(c->last_death, sizeof c->last_death, "%s: %s, peak %lld bytes, limit %lld bytes",
+		         text(o, "owner", owner, sizeof owner), short_of(o), (long long)number(o, "peak_bytes", 0), (long long)number(o, "limit_bytes", 0));
 		break;
 	default: break;
 	}

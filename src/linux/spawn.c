@@ -60,6 +60,18 @@ void spawn_fresh(void)
 	umask(077);
 }
 
+void spawn_keep(int a, int b)
+{
+	const unsigned keep[] = { (unsigned)(a < b ? a : b), (unsigned)(a < b ? b : a) };
+	unsigned from = 0;
+	for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
+		if (keep[i] > from)
+			syscall(SYS_close_range, from, keep[i] - 1, 0);
+		from = keep[i] + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
+}
+
 int spawn_follow_parent(struct err *err)
 {
 	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ? fail(err, errno, "tie a process to its parent") : 0;

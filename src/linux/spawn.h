@@ -19,6 +19,9 @@ int spawn_map_ids(uid_t uid, gid_t gid, struct err *err);
 /* In a child: default signals, none blocked, a session of its own, private files. */
 void spawn_fresh(void);
 
+/* In a child: of all its descriptors it keeps these two. Linux 5.9. */
+void spawn_keep(int a, int b);
+
 /* In a child: SIGKILL when the parent dies. Changing ids undoes it, so call it again after that. A
  * parent that died before the call goes unnoticed. */
 int spawn_follow_parent(struct err *err);

@@ -131,7 +131,7 @@ def test_output_leaves_only_where_the_table_says_so(running):
 def test_a_service_over_its_limit_is_killed_and_said_so(running):
     oom, end = running.events("oom")[0], [e for e in running.events("service", "hungry") if e["state"] == "exited"][0]
     assert oom["owner"] == "hungry" and oom["limit_bytes"] == 16 << 20 and oom["peak_bytes"] == 16 << 20
-    assert end["oom"] and end["signal"] == 9 and end["limit_bytes"] == 16 << 20
+    assert end["oom"] and end["signal"] == 9 and end["limit_bytes"] == 16 << 20 and "machine" not in end and "machine" not in oom
     assert running.states("hungry")[-1] == "lost"
 
 
@@ -322,14 +322,76 @@ def test_who_does_not_stop_is_killed(tmp_path):
     assert "shutdown: reason=the parent asked for it" in log
 
 
-def test_a_bug_in_init_ends_the_enclave_with_a_word(tmp_path):
-    table = ECHO + probe("term", "signal", 1, 15, 1, grant="container-capabilities", essential="no", restart="never")
-    table += probe("kill", "signal", 1, 9, 1, grant="container-capabilities", essential="no", restart="never")
-    table += probe("segv", "signal", 1, 11, 3, grant="container-capabilities", essential="no", restart="never", after="term")
+SIGNALS = {"hup": (1, 1), "int": (2, 1), "quit": (3, 1), "kill": (9, 3), "stop": (19, 3), "term": (15, 3), "chld": (17, 2000),
+           "rt": (34, 100000), "max": (64, 1000)}
+FAULTS = {"ill": (4, 1), "trap": (5, 1), "abrt": (6, 3), "bus": (7, 1), "fpe": (8, 1), "segv": (11, 100), "alrm": (14, 2000), "sys": (31, 1)}
+
+
+def sender(name, what, **keys):
+    return probe(name, "signal", 1, what[0], 0, what[1], grant="container-capabilities", essential="no", restart="never", **keys)
+
+
+ALL = [*SIGNALS.items(), *FAULTS.items()]
+
+
+@pytest.mark.parametrize("kinds", [dict(ALL[i:i + 6]) for i in range(0, len(ALL), 6)], ids=lambda kinds: "-".join(kinds))
+def test_no_signal_from_inside_does_anything(tmp_path, kinds):
+    """A service of user 0 that may signal everybody sends PID 1 all there is, faults and its own alarm included."""
+    table = ECHO + "".join(sender(n, what) for n, what in kinds.items())
     with Guest(tmp_path, table) as g:
+        for name in kinds:
+            wait_for(lambda: [e for e in g.events("service", name) if e["state"] == "exited"])
+            assert [e["code"] for e in g.events("service", name) if e["state"] == "exited"] == [0], name
+        wait_for(lambda: g.events("refused"), 30)
+        time.sleep(6)                        # faults are told by the next beat
+        told = g.events("refused")
+        assert len(told) == 1 and told[0]["what"] == "a signal from inside" and told[0]["count"] >= 1, told
+        assert told[0]["signal"] in [what[0] for what in kinds.values()] and told[0]["pid"] >= 0
+        assert g.echo(9002) == b"hello" and g.control()["connected"] and g.control()["events_dropped"] == 0
+        assert g.stop() == 0
+
+
+def test_a_bug_in_init_ends_the_enclave_with_a_word(tmp_path):
+    """The control of the test above, and what a fault of its own does: an init that takes a signal from inside for one ends."""
+    image = guest.image(tmp_path, ECHO + sender("segv", FAULTS["segv"], after="echo"), init=guest.BUILD / "tests/tee-rex-init-UNSAFE")
+    with Vm(tmp_path, image, start=False) as g:
+        g.__class__ = Guest
+        try:
+            g.start()
+        except AssertionError:
+            pass
         log = g.ended()
-    assert "service=term state=exited restarts=0 code=0" in log          # asking PID 1 to end does nothing
     assert "enclave: " in log and "bug: text=signal 11 at" in log
+
+
+def test_who_killed_it(tmp_path):
+    """The launcher's job died of its limit, later init killed the launcher: that is not out of memory. A service without a limit that took
+    all there was: that is, and not at a limit of its own."""
+    table = ECHO + probe("boss", "cell", 8, grant="root-capabilities", log="stderr", stop_s=1, link="peer", restart="never", essential="no")
+    table += probe("peer", "link", "boss", log="stderr", restart="never", essential="no")
+    table += probe("bored", "exit", 0, restart="never", essential="no")
+    with Guest(tmp_path, table) as g:
+        wait_for(lambda: g.lines("boss") == ["the job ended by signal 9"], 60)
+        wait_for(lambda: g.events("oom"))
+        assert [(e["owner"], e["limit_bytes"], "machine" in e) for e in g.events("oom")] == [("boss/job", 8 << 20, False)]
+        assert g.stop() == 0
+        log = g.log.read_text()
+    end = [line for line in log.splitlines() if "service=boss state=exited" in line]
+    assert len(end) == 1 and "signal=9 forced=yes" in end[0] and "oom" not in end[0], end
+
+
+def test_the_machine_s_memory_is_not_a_service_s_limit(tmp_path):
+    table = ECHO + probe("glutton", "eat", 1000, essential="no", restart="never", after="echo")
+    table += probe("boss", "cell", 8, grant="root-capabilities", log="stderr", essential="no", after="glutton")
+    with Guest(tmp_path, table) as g:
+        wait_for(lambda: g.states("glutton")[-1:] == ["lost"], 60)
+        wait_for(lambda: len(g.events("oom")) == 2, 60)
+        end = [e for e in g.events("service", "glutton") if e["state"] == "exited"][0]
+        assert end["signal"] == 9 and end["oom"] and end["machine"] and end["limit_bytes"] == 0
+        oom = {e["owner"]: e for e in g.events("oom")}
+        assert oom["glutton"]["machine"] and "machine" not in oom["boss/job"]
+        assert g.states("boss") == ["starting", "ready"] and g.states("echo") == ["starting", "ready"]
+        assert g.stop() == 0
 
 
 # --- a bare machine -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
  *     tcp PORT      the same on 127.0.0.1:PORT
  *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
  *     signal PID N S [TIMES]  sends a signal, after S seconds
+ *     cell MIB      a launcher whose job, in a group of its own with that much memory, dies of it; then it waits, deaf to SIGTERM
  *     forge SOURCE N  writes N lines of the control channel from that port (0: any), and says how it went
  *     low           tries to call the control channel with the listener "low" on port 77, and with what that accepts
  *     app           an application that logs: "serve" with a line to stderr for each connection. What is sent to it may be
@@ -38,6 +39,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -277,6 +279,29 @@ static void eat(long mib)
 	wait_for_ever();
 }
 
+static void cell(const char *mib)
+{
+	char path[128];
+	int status = 0;
+	signal(SIGTERM, SIG_IGN);
+	mkdir("/sys/fs/cgroup/boss/job", 0755);
+	snprintf(path, sizeof path, "/sys/fs/cgroup/boss/job/memory.max");
+	FILE *f = fopen(path, "w");
+	if (f == NULL || fprintf(f, "%ld", atol(mib) << 20) < 0 || fclose(f) != 0)
+		_exit(91);
+	pid_t pid = fork();
+	if (pid == 0) {
+		f = fopen("/sys/fs/cgroup/boss/job/cgroup.procs", "w");
+		if (f == NULL || fputs("0", f) < 0 || fclose(f) != 0)
+			_exit(91);
+		eat(2 * atol(mib));
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	say("the job ended by signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+	wait_for_ever();
+}
+
 /* --- as if it were init -------------------------------------------------------------------------------------------- */
 enum { PARENT = 3, CONTROL = 9001 };
 
@@ -377,6 +402,8 @@ int main(int argc, char **argv)
 			if (kill(atoi(arg), atoi(argv[3])) != 0)
 				return 93;
 		return 0;
+	} else if (strcmp(mode, "cell") == 0) {
+		cell(arg);
 	} else if (strcmp(mode, "forge") == 0 && argc > 3) {
 		forge((unsigned)atoi(arg), atol(argv[3]));
 		wait_for_ever();

@@ -3,18 +3,22 @@
 #include "base/clock.h"
 #include "enclave/init/console.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <sys/reboot.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 static const struct events *channel;
-static volatile sig_atomic_t turns, turns_seen, looked;
+static volatile sig_atomic_t turned_s, dying;
+static volatile sig_atomic_t forged, forged_signal, forged_pid;  /* written by handlers */
+static sig_atomic_t forged_told;
 static struct loop *turning;
+static struct signals *refuser;
 static struct timer pulse;
 
 enum { LOOK_S = 10 };
+
+static sig_atomic_t now_s(void) { return (sig_atomic_t)(clock_monotonic_ms() / 1000); }
 
 void power_off(void)
 {
@@ -27,6 +31,9 @@ static void die(const char *what, int number, const void *where)
 {
 	char text[128];
 	uint8_t line[512];
+	if (dying)                               /* of a fault while it said so */
+		power_off();
+	dying = 1;
 	struct writer w = writer_of(line, sizeof line);
 	snprintf(text, sizeof text, "%s %d at %p", what, number, where);
 	const struct control_field f[] = { control_str("text", text), CONTROL_END };
@@ -39,39 +46,55 @@ static void die(const char *what, int number, const void *where)
 	power_off();
 }
 
+/* A service of user 0 can send what a fault would. It is noted, and the loop tells. */
+static bool refuse(int number, const siginfo_t *info)
+{
+	if (signals_genuine(info))
+		return false;
+	forged_signal = number;
+	forged_pid = info->si_pid;
+	forged = forged + 1;
+	return true;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	(void)context;
-	die("signal", number, info->si_addr);
+	if (!refuse(number, info))
+		die("signal", number, info->si_addr);
 }
 
-/* The pulse is a timer of the loop: while it beats, the loop turns. */
-static void on_alarm(int number)
+/* The pulse is a timer of the loop: while it beats, the loop turns. An alarm that somebody sent finds no more than that. */
+static void on_alarm(int number, siginfo_t *info, void *context)
 {
-	(void)number;
-	if (turns != turns_seen)
-		looked = 0;
-	else if (++looked >= INIT_STUCK_S / LOOK_S)
+	(void)context;
+	refuse(number, info);                    /* one that was sent may stand for the timer's, too: it is looked in any case */
+	if (now_s() - turned_s >= INIT_STUCK_S)
 		die("stuck for seconds:", INIT_STUCK_S, NULL);
-	turns_seen = turns;
 }
 
 static void on_pulse(struct timer *t)
 {
-	turns = turns + 1;
+	sig_atomic_t seen = forged;
+	turned_s = now_s();
+	if (seen != forged_told)
+		signals_refuse(refuser, (uint64_t)((unsigned)seen - (unsigned)forged_told), forged_signal, forged_pid);
+	forged_told = seen;
 	timer_arm(turning, t, LOOK_S * 1000 / 2);
 }
 
-void bug_watch(struct loop *loop, const struct events *events)
+void bug_watch(struct loop *loop, const struct events *events, struct signals *signals)
 {
 	static uint8_t stack[16 << 10];
 	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
 	const stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
-	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND) };
-	struct sigaction alarmed = { .sa_handler = on_alarm, .sa_flags = SA_ONSTACK | SA_RESTART };
+	/* a fault of the same kind in the handler finds it blocked: then the kernel kills PID 1 and panics, which is an end, too */
+	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	struct sigaction alarmed = { .sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	const struct itimerval every = { .it_interval = { .tv_sec = LOOK_S }, .it_value = { .tv_sec = LOOK_S } };
 	channel = events;
 	turning = loop;
+	refuser = signals;
 	pulse.on_expiry = on_pulse;
 	on_pulse(&pulse);
 	sigaltstack(&alternate, NULL);

@@ -12,9 +12,10 @@ enum { GROUP_PATH_MAX = 256 };
 
 struct group {
 	char path[GROUP_PATH_MAX];               /* below GROUP_ROOT; empty: there is none */
+	char own[GROUP_PATH_MAX];                /* where its own processes are: path, or path/main */
 	int procs;                               /* owned: a process joins by writing "0"; -1 */
 };
-#define GROUP_NONE ((struct group){ .path = "", .procs = -1 })
+#define GROUP_NONE ((struct group){ .path = "", .own = "", .procs = -1 })
 
 /* Hands the controllers to the groups of services. */
 int groups_enable(struct err *err);
@@ -22,8 +23,10 @@ int group_open(struct group *g, const struct service *s, struct err *err);
 /* SIGKILL to everything in it and below. */
 void group_kill(const struct group *g);
 
-/* "oom_kill" of memory.events (local: of this group alone); 0 when it cannot be read. */
+/* Of memory.events (local: of this group alone, without those below); 0 when it cannot be read. Processes that were killed for want of
+ * memory, and how often a limit was what was in the way: the machine as a whole has none. */
 uint64_t group_oom_kills(const char *path, bool local);
+uint64_t group_limit_hits(const char *path, bool local);
 /* A file with one number; "max" and a missing file are 0. */
 uint64_t group_number(const char *path, const char *file);
 

@@ -10,16 +10,13 @@
 #include "enclave/init/memory.h"
 #include "enclave/init/parent.h"
 #include "enclave/init/services.h"
+#include "enclave/init/signals.h"
 #include "enclave/init/wallclock.h"
 #include "linux/vsock.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define TABLE_PATH "/etc/tee-rex/init.conf"
 
@@ -34,7 +31,7 @@ static struct init {
 	struct wallclock wallclock;
 	struct nsm nsm;
 	dev_t nsm_device;
-	struct watch signals;
+	struct signals signals;
 	struct timer last_words;
 	int64_t end_ms;                          /* last_words: no later than this */
 	bool leaving;                            /* … everything was handed over */
@@ -63,37 +60,12 @@ static void on_over(struct services *s, const char *reason) { (void)s; end(reaso
 static void on_asked(struct parent *p) { (void)p; services_stop(&init.services, "the parent asked for it"); }
 
 /* --- children --------------------------------------------------------------------------------------- */
-/* One signal may stand for many children. Those that are nobody's were left to us by services. */
-static void on_signal(struct watch *w, uint32_t events)
+/* Those that are nobody's were left to us by services. */
+static void on_reaped(struct signals *s, pid_t pid, int status)
 {
-	struct signalfd_siginfo info;
-	pid_t pid;
-	int status;
-	(void)events;
-	while (read(w->fd, &info, sizeof info) == (ssize_t)sizeof info)
-		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!services_reaped(&init.services, pid, status))
-			wallclock_reaped(&init.wallclock, pid);
-}
-
-/* Everything else that may be sent to PID 1 is ignored, but for those of its own bugs and of its alarm: a service of user 0 that
- * may signal others can end the enclave with them, as it can by other means. */
-static int watch_signals(struct err *err)
-{
-	sigset_t set;
-	sigfillset(&set);
-	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGALRM };
-	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-		sigdelset(&set, own[i]);
-	if (sigprocmask(SIG_SETMASK, &set, NULL) != 0)
-		return fail(err, errno, "block signals");
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	init.signals.on_event = on_signal;
-	int bad = fd < 0 ? -errno : loop_add(&init.loop, &init.signals, fd, EPOLLIN);
-	return bad != 0 ? fail(err, -bad, "watch for children") : 0;
+	(void)s;
+	if (!services_reaped(&init.services, pid, status))
+		wallclock_reaped(&init.wallclock, pid);
 }
 
 /* --- boot -------------------------------------------------------------------------------------------- */
@@ -159,12 +131,13 @@ static int boot(struct err *err)
 {
 	int bad = loop_open(&init.loop, err);
 	init.last_words.on_expiry = on_last_words;
+	init.signals = (struct signals){ .loop = &init.loop, .events = &init.events, .on_reaped = on_reaped };
 	if (bad == 0)
-		bad = watch_signals(err);
+		bad = signals_open(&init.signals, err);
 	if (bad == 0)
 		bad = boot_mounts(err);
 	console_open();                          /* devices are there, or the console stays closed */
-	bug_watch(&init.loop, &init.events);
+	bug_watch(&init.loop, &init.events, &init.signals);
 	if (bad == 0)
 		bad = load_table(err);
 	if (bad == 0)

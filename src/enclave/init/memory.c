@@ -18,7 +18,7 @@ enum { PRESSURE_QUIET_MS = 10000 };
 /* --- out-of-memory kills ----------------------------------------------------------------------------- */
 static void tell_kills(struct memory *m, const char *path, uint64_t kills, uint64_t peak, uint64_t limit)
 {
-	struct control_field f[5];
+	struct control_field f[6];
 	size_t n = 0;
 	f[n++] = control_str("owner", path + 1);
 	f[n++] = control_number("kills", (int64_t)kills);
@@ -26,6 +26,8 @@ static void tell_kills(struct memory *m, const char *path, uint64_t kills, uint6
 		f[n++] = control_number("peak_bytes", (int64_t)peak);
 	if (limit > 0)
 		f[n++] = control_number("limit_bytes", (int64_t)limit);
+	if (m->machine)
+		f[n++] = control_flag("machine", true);
 	f[n] = (struct control_field)CONTROL_END;
 	events_tell(m->events, CONTROL_OOM, f);
 }
@@ -110,6 +112,11 @@ static void check(struct memory_service *s)
 	struct memory *m = s->of;
 	const char *path = m->services->process[s->index].group.path;
 	uint64_t kills = group_oom_kills(path, false), more = kills > s->kills ? kills - s->kills : 0;
+	uint64_t hits = group_limit_hits(path, false);
+	/* no limit was in the way since the last kill: it was the machine's memory */
+	m->machine = hits == s->limit_hits;
+	if (more > 0)
+		s->limit_hits = hits;
 	m->walks++;
 	for (size_t i = 0; i < MEMORY_GROUPS_MAX; i++)
 		m->group[i].there = false;

@@ -16,7 +16,7 @@ struct memory_group {
 };
 
 struct memory;
-struct memory_service { struct memory *of; struct watch watch; uint32_t index; uint64_t kills; };
+struct memory_service { struct memory *of; struct watch watch; uint32_t index; uint64_t kills, limit_hits; };
 
 struct memory {
 	struct loop *loop;                       /* borrowed, as the next two */
@@ -28,6 +28,7 @@ struct memory {
 	int64_t pressure_told_ms;
 	struct memory_group group[MEMORY_GROUPS_MAX];
 	uint64_t walks;
+	bool machine;                            /* the walk under way: kills for want of the whole enclave's memory, not of a group's */
 };
 
 int memory_open(struct memory *m, struct loop *loop, struct events *events, struct services *services, struct err *err);

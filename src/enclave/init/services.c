@@ -223,7 +223,9 @@ static int start(struct supervise *s, uint32_t i, const char **ret_why)
 	};
 	*ret_why = err.text;
 	p->why_n = p->line_n = 0;
-	p->oom_kills = group_oom_kills(p->group.path, false);
+	p->oom_kills = group_oom_kills(p->group.own, true);
+	p->limit_hits = group_limit_hits(p->group.path, true);
+	p->forced = false;
 	int bad = open_ends(p, &e, &plan, &err);
 	if (bad != 0)
 		return bad;
@@ -251,6 +253,10 @@ static void send_signal(struct supervise *s, uint32_t i, uint32_t signal)
 static void kill_all(struct supervise *s, uint32_t i)
 {
 	struct process *p = &services_of(s)->process[i];
+	if (p->pid > 0 && !p->forced) {
+		p->forced = true;
+		p->oom_before = group_oom_kills(p->group.own, true) > p->oom_kills;
+	}
 	if (p->pid > 0)
 		spawn_kill(p->pidfd);
 	group_kill(&p->group);
@@ -279,8 +285,11 @@ static struct unit_end how_it_ended(struct process *p, int status)
 	p->why[p->why_n] = '\0';
 	if (p->why_n > 0)
 		end.why = p->why;
-	end.oom = end.signal == SIGKILL && group_oom_kills(p->group.path, false) > p->oom_kills;
+	/* its jobs may have died of it long before; and what init has killed did not */
+	end.oom = end.signal == SIGKILL && (p->forced ? p->oom_before : group_oom_kills(p->group.own, true) > p->oom_kills);
+	end.forced = p->forced && !end.oom;
 	if (end.oom) {
+		end.machine = group_limit_hits(p->group.path, true) == p->limit_hits;
 		end.peak_bytes = group_number(p->group.path, "memory.peak");
 		end.limit_bytes = group_number(p->group.path, "memory.max");
 	}
@@ -334,8 +343,12 @@ static void tell(struct supervise *s, uint32_t i, enum unit_news news, const str
 		f[n++] = control_number("signal", end->signal);
 	else if (end != NULL)
 		f[n++] = control_number("code", end->code);
+	if (end != NULL && end->forced)
+		f[n++] = control_flag("forced", true);
 	if (end != NULL && end->oom) {
 		f[n++] = control_flag("oom", true);
+		if (end->machine)
+			f[n++] = control_flag("machine", true);
 		f[n++] = control_number("peak_bytes", (int64_t)end->peak_bytes);
 		f[n++] = control_number("limit_bytes", (int64_t)end->limit_bytes);
 	}

@@ -24,7 +24,8 @@ struct process {
 	size_t line_n;
 	int listener[SERVICE_LISTEN_MAX];        /* owned for ever */
 	struct group group;
-	uint64_t oom_kills;                      /* of its group when it was started */
+	uint64_t oom_kills, limit_hits;          /* of its own group, and of its limit, when it was started */
+	bool forced, oom_before;                 /* init has killed it; the kernel had before */
 };
 
 struct services {

@@ -31,7 +31,9 @@ enum unit_news { NEWS_STARTING, NEWS_READY, NEWS_LATE, NEWS_EXITED, NEWS_WAITING
 struct unit_end {
 	int code;                                /* exit status; -1: killed by signal, or it could not be started */
 	int signal;
-	bool oom;                                /* the kernel killed it for want of memory */
+	bool forced;                             /* init killed it: it did not stop, or was not ready in time */
+	bool oom;                                /* the kernel killed it for want of memory … */
+	bool machine;                            /* … not at its own limit: the whole enclave had no more */
 	uint64_t peak_bytes, limit_bytes;        /* with oom; 0: not known */
 	const char *why;                         /* it could not be started: a sentence; else NULL */
 };

@@ -1,5 +1,6 @@
 #include "enclave/init/wallclock.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "format/attest_doc.h"
 #include "format/cose_sign1.h"
@@ -8,6 +9,9 @@
 #include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
+
+#define YEAR_2020_MS INT64_C(1577836800000)
+#define YEAR_2200_MS INT64_C(7258118400000)
 
 struct answer { int64_t nsm_ms, local_ms; };     /* at the same moment */
 
@@ -26,14 +30,21 @@ static int ask(struct nsm *nsm, struct answer *ret, struct err *err)
 		return fail(err, 0, "the NSM's document cannot be read");
 	/* it was made somewhere between question and answer */
 	int64_t took = clock_monotonic_ms() - before;
-	*ret = (struct answer){ (int64_t)doc.timestamp_ms + took / 2, clock_wall_ms() };
+	uint64_t told = doc.timestamp_ms < (uint64_t)YEAR_2200_MS ? doc.timestamp_ms : (uint64_t)YEAR_2200_MS;
+	*ret = (struct answer){ (int64_t)told + took / 2, clock_wall_ms() };
 	return 0;
+}
+
+/* A time that no enclave can live in is a mistake, whoever made it; and sums of what is left do not overflow. */
+static bool plausible(const struct answer *a)
+{
+	return a->nsm_ms >= YEAR_2020_MS && a->nsm_ms < YEAR_2200_MS && a->local_ms > -YEAR_2200_MS && a->local_ms < YEAR_2200_MS;
 }
 
 static void adjust(struct wallclock *c, const struct answer *a)
 {
-	if (a == NULL) {
-		TELL(c->events, CONTROL_CLOCK, control_str("why", "the NSM gave no time"));
+	if (a == NULL || !plausible(a)) {
+		TELL(c->events, CONTROL_CLOCK, control_str("why", a == NULL ? "the NSM gave no time" : "the NSM gave a time that cannot be"));
 		return;
 	}
 	int64_t drift = a->nsm_ms - a->local_ms, now = clock_wall_ms() + drift;
@@ -61,18 +72,24 @@ static void on_due(struct timer *t)
 	struct err err;
 	int ends[2], pidfd;
 	timer_arm(c->loop, t, INIT_CLOCK_S * 1000);
+	if (c->child != 0) {                     /* asked so long ago, and no answer */
+		spawn_kill(c->pidfd);
+		TELL(c->events, CONTROL_CLOCK, control_str("why", "the NSM does not answer"));
+	}
 	if (c->answer.fd >= 0 || c->child != 0 || pipe2(ends, O_CLOEXEC) != 0)
-		return;                          /* the last question is not answered yet */
+		return;
 	pid_t pid = spawn_clone(0, &pidfd, &err);
 	if (pid == 0) {
 		struct answer a;
+		spawn_fresh();
+		spawn_keep(c->nsm->fd, ends[1]);
 		_exit(ask(c->nsm, &a, &err) == 0 && write(ends[1], &a, sizeof a) == (ssize_t)sizeof a ? 0 : 1);
 	}
 	close(ends[1]);
 	if (pid < 0 || loop_add(c->loop, &c->answer, ends[0], EPOLLIN) != 0)
 		close(ends[0]);
 	if (pid > 0) {
-		close(pidfd);
+		c->pidfd = pidfd;
 		c->child = pid;
 	}
 }
@@ -85,6 +102,7 @@ void wallclock_open(struct wallclock *c, struct loop *loop, struct events *event
 	c->events = events;
 	c->nsm = nsm;
 	c->answer = (struct watch){ .fd = -1, .on_event = on_answer };
+	c->pidfd = -1;
 	c->due.on_expiry = on_due;
 	if (nsm->fd < 0)
 		return;
@@ -94,6 +112,8 @@ void wallclock_open(struct wallclock *c, struct loop *loop, struct events *event
 
 void wallclock_reaped(struct wallclock *c, pid_t pid)
 {
-	if (pid == c->child)
-		c->child = 0;
+	if (pid != c->child)
+		return;
+	c->child = 0;
+	close_fd(&c->pidfd);
 }
