@@ -15,7 +15,7 @@ static struct registers registers_of(const struct build_report *r)
 
 static const char *layout_text(enum layout l)
 {
-	return l == LAYOUT_PLAIN ? "plain" : l == LAYOUT_EROFS ? "erofs" : "squashfs";
+	return l == LAYOUT_PLAIN ? "plain" : "squashfs";
 }
 
 void build_print_registers(FILE *to, const struct build_result *b)

@@ -82,7 +82,7 @@ static bool hostname_valid(struct bytes b)
 	return b.n > 0 && b.n <= SERVICE_HOSTNAME_MAX;
 }
 
-static const char *const layout_words[] = { "plain", "erofs", "squashfs", NULL };
+static const char *const layout_words[] = { "plain", "squashfs", NULL };
 static const char *const root_words[] = { "app", "boot", NULL };
 static const char *const ready_words[] = { "start", "fd", "accept", NULL };
 static const char *const restart_words[] = { "always", "on-failure", "never", NULL };

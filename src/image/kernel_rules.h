@@ -1,5 +1,5 @@
 /* What a kernel's configuration must have, should have and must not have to run an enclave: one table
- * (kernel_rules.c), each row with its reason. kernel/enclave.config is the fragment that satisfies all of it. */
+ * (kernel_rules.c), each row with its reason. The fragments in kernel/ satisfy all of it. */
 #ifndef IMAGE_KERNEL_RULES_H
 #define IMAGE_KERNEL_RULES_H
 
@@ -9,7 +9,7 @@
  * only degrades. */
 enum kernel_need {
 	KERNEL_NEED_RD_GZIP = 1, KERNEL_NEED_RD_ZSTD = 2,        /* how its ramdisks are compressed */
-	KERNEL_NEED_EROFS = 4, KERNEL_NEED_SQUASHFS = 8          /* how the application is laid out */
+	KERNEL_NEED_SQUASHFS = 4                                 /* how the application is laid out */
 };
 
 struct kernel_want {

@@ -10,7 +10,7 @@
  * Nothing is unpacked to disk and no file is held: memory is the tree (about 110 bytes for each file, spilled to a
  * temporary file beyond a limit) and a few fixed buffers, whatever the size of the image.
  *
- * For who writes a ramdisk. Formats that put an index behind the data (squashfs, erofs with late metadata) take contents
+ * For who writes a ramdisk. Formats that put an index behind the data (squashfs) take contents
  * in layer order and write directories and inodes from a tree walk afterwards. newc cpio wants a header before each
  * file: write directories, links and empty files from a tree walk first, then header and bytes of each file as
  * contents come; both orders depend on the image alone, so the output is deterministic. Hard links are nodes with the

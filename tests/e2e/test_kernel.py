@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-FRAGMENT = (TOP / "kernel/enclave.config").read_text()
+FRAGMENT = (TOP / "kernel/enclave.config").read_text() + (TOP / "kernel/x86_64.config").read_text()
 
 
 def check(*args):

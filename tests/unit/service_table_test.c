@@ -41,7 +41,7 @@ static void a_program_is_enough(void **state)
 
 static const char every_key[] =
 	"# all of it\n"
-	"epoch = 7\nhostname = Tee-1\nlayout = erofs\nwritable_mib = 32\ntmp_mib = 8\n"
+	"epoch = 7\nhostname = Tee-1\nlayout = squashfs\nwritable_mib = 32\ntmp_mib = 8\n"
 	"[service prover]\n"
 	"arg = /usr/bin/prover\narg = a b\narg =\narg = \\x20tab\\x09\\\\\\xff\n"
 	"env = PATH=/bin\nenv = EMPTY=\nenv = a.b-c=d=e\n"
@@ -60,7 +60,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(parse(every_key), 0);
 	assert_int_equal(t.epoch, 7);
 	assert_string_equal(t.hostname, "Tee-1");
-	assert_int_equal(t.layout, LAYOUT_EROFS);
+	assert_int_equal(t.layout, LAYOUT_SQUASHFS);
 	assert_int_equal(t.writable_mib, 32);
 	assert_int_equal(t.tmp_mib, 8);
 	const struct service *s = &t.service[0];
@@ -140,7 +140,7 @@ static void what_is_wrong_is_said_with_what_is_allowed(void **state)
 		{ "epoch = 4294967296\n" APP, "f:1: epoch = 4294967296: a whole number from 0 to 4294967295 is allowed" },
 		{ "epoch = 1\nepoch = 1\n" APP, "f:2: epoch is already set in line 1; once is allowed" },
 		{ "hostname = -x\n" APP, "f:1: hostname = -x: 1-63 characters of A-Z a-z 0-9 - are allowed, - only inside" },
-		{ "layout = ext4\n" APP, "f:1: layout = ext4: plain, erofs or squashfs are allowed" },
+		{ "layout = ext4\n" APP, "f:1: layout = ext4: plain or squashfs are allowed" },
 		{ "uid = 1\n" APP, "f:1: no key \"uid\" before the first section; it belongs into a [service NAME]" },
 		{ APP "epoch = 1\n", "f:3: no key \"epoch\" in [service]; it belongs before the first section" },
 		{ APP "restrat = never\n", "f:3: unknown key \"restrat\" in [service]; did you mean \"restart\"?" },
@@ -304,7 +304,7 @@ static void a_filled_table_is_checked(void **state)
 	assert_int_equal(service_table_check(&mine, &err), -EINVAL);
 	assert_string_equal(err.text, "service table: a service's name is not valid");
 	mine.service[0].name = "app";
-	mine.hostname = "a\nlayout = erofs";
+	mine.hostname = "a\nlayout = squashfs";
 	assert_int_equal(service_table_check(&mine, &err), -EINVAL);
 	mine.hostname = "a";
 	mine.service[0].listen[mine.service[0].listen_count++] = (struct service_listen){ "x 1\nlisten = y", 7 };

@@ -139,10 +139,6 @@ static int mount_image(enum layout layout, struct err *err)
 	switch (layout) {
 	case LAYOUT_PLAIN:
 		return mount(BOOT_APP, BOOT_APP, NULL, MS_BIND, NULL) != 0 ? fail(err, errno, "mount " BOOT_APP) : 0;
-	case LAYOUT_EROFS:
-		if (mount("/app.erofs", BOOT_APP, "erofs", MS_RDONLY | MS_NODEV, NULL) == 0)
-			return 0;
-		return fail(err, errno, "mount /app.erofs%s", errno == ENOTBLK ? " (this kernel reads it from a ramfs root only: rootfstype=ramfs)" : "");
 	case LAYOUT_SQUASHFS:
 		return attach_loop("/app.squashfs", device, sizeof device, err);
 	}
