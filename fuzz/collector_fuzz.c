@@ -7,6 +7,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define REQUIRE(condition) do { if (!(condition)) abort(); } while (0)
 
+static void on_withheld(struct collector *who, bool log, uint64_t lines)
+{
+	(void)who;
+	(void)log;
+	(void)lines;
+}
+
 static void on_line(struct collector *c, enum control_kind kind, struct bytes json, const char *text)
 {
 	(void)c;
@@ -21,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct collector c;
 	struct bytes rest = bytes_of(data, size);
-	c = (struct collector){ .on_line = on_line };
+	c = (struct collector){ .on_line = on_line, .on_withheld = on_withheld };
 	while (rest.n > 0) {
 		const uint8_t *end = memchr(rest.p, '\n', rest.n);
 		size_t n = end == NULL ? rest.n : (size_t)(end - rest.p);

@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "cli/commands.h"
 #include "cli/settings_args.h"
+#include "host/run_dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static const struct option_spec options[] = {
 	{ 0, "spool-mib", OPT_MIB, AT(spool_mib), "MIB", "memory for ciphertexts that come or wait (512)" },
 	{ 0, "results-max", OPT_U64, AT(results_max), "N", "answers promised to asynchronous clients (64)" },
 	{ 0, "result-keep", OPT_U64, AT(result_keep_s), "SECONDS", "how long an answer is kept (600)" },
+	{ 0, "keep-dir", OPT_STRING, AT(keep_dir), "DIR", "where promised answers outlive the gateway (nowhere)" },
 	{ 0, "leave-grace", OPT_U64, AT(leave_grace_s), "SECONDS", "from the last client leaving a job to its end (10)" },
 	{ 0, "prove-rate", OPT_U64, AT(prove_rate), "PER_MINUTE", "prove requests of one client in the long run (no limit)" },
 	{ 0, "prove-burst", OPT_U64, AT(prove_burst), "N", "of them at once, when it has saved them up (5)" },
@@ -34,7 +36,7 @@ static const struct option_spec options[] = {
 	{ 0, "body-timeout", OPT_U64, AT(body_s), "SECONDS", "for a client to send its body (300)" },
 	{ 0, "prove-timeout", OPT_U64, AT(prove_s), "SECONDS", "for the enclave to answer a prove request, or a client to wait for it (600)" },
 	{ 0, "attestation-cache-ms", OPT_U64, AT(attestation_cache_ms), "MS", "how old a document without a nonce may be; 0: never shared (2000)" },
-	{ 0, "grace", OPT_U64, AT(grace_s), "SECONDS", "for requests under way when told to stop (10)" },
+	{ 0, "grace", OPT_U64, AT(grace_s), "SECONDS", "for requests and accepted jobs under way when told to stop (10)" },
 	{ 0, "trusted-proxy", OPT_LIST, AT(trusted_proxies), "CIDR", "whose X-Forwarded-For is believed, or \"unix\"; may be repeated (nobody)" },
 	{ 'q', "quiet", OPT_FLAG, AT(quiet), NULL, "no access log on standard output" },
 	OPTIONS_HELP,
@@ -48,8 +50,9 @@ int gateway_main(int argc, char **argv)
 {
 	static struct gateway_args a = { .from = SETTINGS_ARGS };
 	struct gateway_options *o = &a.from.s.gateway;
-	char enclave[160];
+	char dir[RUN_DIR_MAX], enclave[RUN_DIR_MAX + 32];
 	struct err err;
+	int ret = 0;
 	enum option_result r = settings_args_parse("gateway", options, &a, sizeof a, argc, argv);
 	if (r == OPTIONS_WANT_HELP) {
 		options_help(stdout, "gateway", synopsis, about, options);
@@ -58,10 +61,12 @@ int gateway_main(int argc, char **argv)
 	if (r != OPTIONS_OK)
 		return 2;
 	if (o->enclave == NULL && a.from.name[0] != '\0') {
-		snprintf(enclave, sizeof enclave, "unix:/run/tee-rex/%s/service.sock", a.from.name);
+		ret = run_dir_find(a.from.name, dir, sizeof dir, &err);
+		snprintf(enclave, sizeof enclave, "unix:%s/service.sock", dir);
 		o->enclave = enclave;
 	}
-	int ret = settings_check_options(&a.from.s, "gateway", &err);
+	if (ret == 0)
+		ret = settings_check_options(&a.from.s, "gateway", &err);
 	if (ret == 0 && ((o->listen == NULL && getenv("LISTEN_FDS") == NULL) || o->enclave == NULL))
 		ret = fail(&err, 0, a.from.name[0] != '\0' ? "the configuration has no gateway.listen, and there is no --listen"
 		                                            : "both --listen and --enclave are needed, or the NAME of an instance");

@@ -5,15 +5,16 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/http_error.h"
+#include "host/run_dir.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct operator_args { const char *socket; };
+struct operator_args { const char *socket; };        /* NULL: of the instance "default" */
 
 static const struct option_spec options[] = {
 	{ 's', "socket", OPT_STRING, offsetof(struct operator_args, socket), "PATH",
-	  "operator socket of the gateway (default: /run/tee-rex/default/operator.sock)" },
+	  "operator socket of the gateway (that of the instance \"default\")" },
 	OPTIONS_HELP,
 	OPTIONS_END
 };
@@ -33,13 +34,18 @@ static void answer_cleanup(struct http_answer *a) { http_answer_free(a); }
 static int ask(const struct operator_args *a, const struct verb *v, const char *number, struct err *err)
 {
 	struct http_base base;
-	char text[128], path[64];
+	char text[RUN_DIR_MAX + 32], path[64], dir[RUN_DIR_MAX] = "";
 	CLEANUP(answer_cleanup) struct http_answer answer = { 0 };
-	snprintf(text, sizeof text, "unix:%s", a->socket);
+	int ret = a->socket != NULL ? 0 : run_dir_find("default", dir, sizeof dir, err);
+	if (a->socket != NULL)
+		snprintf(text, sizeof text, "unix:%s", a->socket);
+	else
+		snprintf(text, sizeof text, "unix:%s/operator.sock", dir);
 	snprintf(path, sizeof path, "%s%s", v->path, v->number ? number : "");
 	const struct http_request q = { .base = &base, .path = path, .method = v->method, .answer_max = ANSWER_MAX,
 		.connect_ms = CONNECT_MS, .total_ms = TOTAL_MS };
-	int ret = http_base_parse(text, &base, err);
+	if (ret == 0)
+		ret = http_base_parse(text, &base, err);
 	if (ret == 0)
 		ret = http_perform(&q, &answer, err);
 	if (ret < 0)
@@ -56,7 +62,7 @@ static int ask(const struct operator_args *a, const struct verb *v, const char *
 
 int operator_main(int argc, char **argv)
 {
-	struct operator_args a = { .socket = "/run/tee-rex/default/operator.sock" };
+	struct operator_args a = { 0 };
 	const struct verb *v = NULL;
 	const char *args[2];
 	struct err err;

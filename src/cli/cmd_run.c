@@ -4,6 +4,7 @@
 #include "attest/pcr.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/make_path.h"
 #include "base/options.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -20,7 +21,6 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct run_args {
 	struct settings_args from;
@@ -111,19 +111,6 @@ static int state_dir(const struct settings_enclave *a, char *buf, size_t cap, st
 	else     /* below /tmp it would be whoever's is first */
 		return fail(err, 0, "neither XDG_STATE_HOME nor HOME is set: say with --state where the test root is kept");
 	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the directory of the test root") : 0;
-}
-
-static int make_path(const char *path, struct err *err)
-{
-	char part[PATH_MAX];
-	for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL;) {
-		snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
-		if (mkdir(part, 0755) != 0 && errno != EEXIST)
-			return fail(err, errno, "make the directory %s", part);
-	}
-	if (mkdir(path, 0755) != 0 && errno != EEXIST)
-		return fail(err, errno, "make the directory %s", path);
-	return 0;
 }
 
 /* dir: where the programs of this installation are. */
@@ -258,6 +245,8 @@ static int run(const struct run_args *a, struct err *err)
 	struct settings given = a->from.s;
 	static struct settings_words words;
 	o.operator = given.gateway.operator;
+	o.gateway_keep_dir = given.gateway.keep_dir;
+	o.gateway_grace_s = given.gateway.grace_s;
 	given.gateway.listen = given.gateway.enclave = given.gateway.operator = NULL;
 	settings_words(&given, "gateway", &words);
 	o.gateway = &words;
@@ -268,7 +257,7 @@ static int run(const struct run_args *a, struct err *err)
 	if (ret == 0 && keeps_root)
 		ret = state_dir(e, state, sizeof state, err);
 	if (ret == 0 && keeps_root)
-		ret = make_path(state, err);
+		ret = make_path(state, 0755, err);
 	if (ret == 0)
 		ret = backends[backend_find(e->backend)].open(a, dir, state, &o.backend, err);
 	if (ret < 0)

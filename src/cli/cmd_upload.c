@@ -6,6 +6,7 @@
 #include "cli/http_error.h"
 #include "crypto/crypto.h"
 #include "host/frame_call.h"
+#include "host/run_dir.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -15,7 +16,7 @@ struct upload_args { const char *socket, *operator; bool json; };
 
 static const struct option_spec options[] = {
 	{ 's', "socket", OPT_STRING, offsetof(struct upload_args, socket), "PATH",
-	  "service socket (default: /run/tee-rex/default/service.sock)" },
+	  "service socket (that of the instance \"default\")" },
 	{ 'o', "operator", OPT_STRING, offsetof(struct upload_args, operator), "PATH", "operator socket of a gateway, to go through it instead" },
 	{ 0, "json", OPT_FLAG, offsetof(struct upload_args, json), NULL, "print the loaded versions as JSON" },
 	OPTIONS_HELP,
@@ -180,7 +181,8 @@ static int upload(const struct upload_args *a, const char *version, const char *
 
 int upload_main(int argc, char **argv)
 {
-	struct upload_args a = { .socket = "/run/tee-rex/default/service.sock" };
+	struct upload_args a = { 0 };
+	char dir[RUN_DIR_MAX] = "", of_default[RUN_DIR_MAX + 16];
 	const char *args[2];
 	struct err err;
 	size_t n;
@@ -202,7 +204,13 @@ int upload_main(int argc, char **argv)
 		fprintf(stderr, "tee-rex upload: %s\n", err.text);
 		return 2;
 	}
-	if (upload(&a, args[0], args[1], &err) < 0) {
+	int ret = a.socket != NULL ? 0 : run_dir_find("default", dir, sizeof dir, &err);
+	snprintf(of_default, sizeof of_default, "%s/service.sock", dir);
+	if (a.socket == NULL)
+		a.socket = of_default;
+	if (ret == 0)
+		ret = upload(&a, args[0], args[1], &err);
+	if (ret < 0) {
 		fprintf(stderr, "tee-rex upload: %s\n", err.text);
 		return 1;
 	}

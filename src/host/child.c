@@ -14,6 +14,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+enum { READS_PER_TURN = 16 };
+
 /* --- what the child itself does ------------------------------------------------------------------------ */
 
 static void die(const char *what)
@@ -82,11 +84,12 @@ static void print_line(struct child *c)
 	c->line_n = 0;
 }
 
+/* As much as a pipe holds: what a dead child has left, and no more at a time of one that never stops. */
 static void drain_errors(struct child *c)
 {
 	char buf[4096];
-	ssize_t n;
-	while ((n = read(c->errors.fd, buf, sizeof buf)) > 0)
+	ssize_t n = -1;
+	for (int reads = 0; reads < READS_PER_TURN && (n = read(c->errors.fd, buf, sizeof buf)) > 0; reads++)
 		for (ssize_t i = 0; i < n; i++) {
 			if (buf[i] != '\n')
 				c->line[c->line_n++] = buf[i];

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { REFILL_MS = 50, READ_SIZE = 16 << 10, DEPTH_MAX = 3 };
+enum { REFILL_MS = 50, READ_SIZE = 16 << 10, DEPTH_MAX = 3, REOPENED_BYTES = COLLECTOR_PASSED_BYTES_S / 4 };
 
 /* --- reading one line ------------------------------------------------------------------------------ */
 /* jansson recurses; a flat object needs one level, so a deeper line is refused before it is parsed. */
@@ -205,6 +205,24 @@ static void say(enum control_kind kind, json_t *o, char *buf, size_t cap)
 	buf[w.at < cap ? w.at : cap - 1] = '\0';
 }
 
+/* Shut when the budget is used up, until a good part of it is there again: so the word about it is rare, too. */
+static bool may_pass(struct collector *c, bool log)
+{
+	struct collector_passing *p = &c->passing[log];
+	int64_t now = clock_monotonic_ms();
+	p->left += (now - p->at_ms) * COLLECTOR_PASSED_BYTES_S / 1000;
+	p->left = p->left < COLLECTOR_PASSED_BURST ? p->left : COLLECTOR_PASSED_BURST;
+	p->at_ms = now;
+	if (!p->shut && p->left <= 0)
+		p->shut = true;
+	if (p->shut && p->left >= REOPENED_BYTES) {
+		p->shut = false;
+		c->on_withheld(c, log, p->unsaid);
+		p->unsaid = 0;
+	}
+	return !p->shut;
+}
+
 bool collector_take(struct collector *c, struct bytes line)
 {
 	static char again[8 * CONTROL_LINE_MAX], people[8 * CONTROL_LINE_MAX];
@@ -214,12 +232,20 @@ bool collector_take(struct collector *c, struct bytes line)
 	enum control_kind kind = o == NULL || !acceptable(o) ? CONTROL_KIND_COUNT : control_kind_of(bytes_str(text(o, "kind", word, sizeof word)));
 	bool good = kind != CONTROL_KIND_COUNT && number(o, "seq", -1) >= 0 && number(o, "ms", -1) >= 0 &&
 	            (kind != CONTROL_DROPPED || number(o, "count", -1) > 0);
+	bool log = kind == CONTROL_LOG;
 	if (good && count(c, o, kind)) {
 		keep(c, kind, o);
-		size_t n = json_dumpb(o, again, sizeof again - 1, JSON_COMPACT | JSON_ENSURE_ASCII);
+		size_t n = 0;
+		if (!may_pass(c, log)) {
+			c->withheld[log]++;
+			c->passing[log].unsaid++;
+		} else {
+			n = json_dumpb(o, again, sizeof again - 1, JSON_COMPACT | JSON_ENSURE_ASCII);
+		}
 		if (n > 0 && n < sizeof again) {
 			again[n++] = '\n';
 			say(kind, o, people, sizeof people);
+			c->passing[log].left -= (int64_t)n;
 			c->on_line(c, kind, bytes_of(again, n), people);
 		}
 	} else if (!good) {
@@ -279,7 +305,10 @@ static void on_refill(struct timer *t)
 	for (size_t i = 0; i < COLLECTOR_CONNECTIONS; i++)
 		if (c->peer[i].watch.fd >= 0 && c->budget > 0)
 			loop_set(c->loop, &c->peer[i].watch, EPOLLIN);
-	if (c->budget < COLLECTOR_BYTES_S)
+	bool open = true;
+	for (int log = 0; log < 2; log++)
+		open = may_pass(c, log) && open;
+	if (c->budget < COLLECTOR_BYTES_S || !open)
 		timer_arm(c->loop, t, REFILL_MS);
 }
 
@@ -334,6 +363,8 @@ void collector_init(struct collector *c, struct loop *loop)
 	c->budget = COLLECTOR_BYTES_S;
 	c->refilled_ms = clock_monotonic_ms();
 	c->refill.on_expiry = on_refill;
+	for (int log = 0; log < 2; log++)
+		c->passing[log] = (struct collector_passing){ .left = COLLECTOR_PASSED_BURST, .at_ms = c->refilled_ms };
 	for (size_t i = 0; i < COLLECTOR_CONNECTIONS; i++) {
 		c->peer[i].of = c;
 		c->peer[i].watch = (struct watch){ .fd = -1, .on_event = on_peer };
@@ -371,10 +402,11 @@ json_t *collector_status(const struct collector *c)
 	json_t *owners = json_array();
 	for (size_t i = 0; owners != NULL && i < c->owners; i++)
 		json_array_append_new(owners, owner_status(&c->owner[i]));
-	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
+	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s*,s:s*,s:o}", "connected", collector_connected(c), "stage", c->stage,
 	                 "events", (json_int_t)c->taken[0], "log_lines", (json_int_t)c->taken[1], "again", (json_int_t)c->again, "malformed", (json_int_t)c->malformed,
 	                 "refused", (json_int_t)c->refused,
 	                 "events_dropped", (json_int_t)c->dropped[0], "log_lines_dropped", (json_int_t)c->dropped[1],
+	                 "events_withheld", (json_int_t)c->withheld[0], "log_lines_withheld", (json_int_t)c->withheld[1],
 	                 "events_lost", (json_int_t)c->lost[0], "log_lines_lost", (json_int_t)c->lost[1],
 	                 "total_bytes", (json_int_t)c->total_bytes, "available_bytes", (json_int_t)c->available_bytes,
 	                 "drift_ms", (json_int_t)c->drift_ms,

@@ -4,6 +4,7 @@
  * written again by us, in ASCII. So what reaches a terminal, a journal or a status has no control characters, no depth and
  * no size that the enclave chose. Reading is bounded per second: an enclave that talks faster is held back by its own
  * socket, drops by its own ring, and counts that itself. Lines that come again after a reconnect are recognised by number.
+ * Less is passed on than is read: what a journal is spared is counted here, and events have a budget that no log line touches.
  *
  * Init calls from a port that takes CAP_NET_BIND_SERVICE, which no service of an image is given; who calls from another is some service,
  * and not listened to.
@@ -23,6 +24,8 @@ enum {
 	COLLECTOR_NAME_MAX = 63,
 	COLLECTOR_MEMBERS = 16,                  /* of a line */
 	COLLECTOR_BYTES_S = 8 << 20,             /* read per second, and at once after a silence */
+	COLLECTOR_PASSED_BYTES_S = 256 << 10,    /* of them passed on, of events and of log lines each */
+	COLLECTOR_PASSED_BURST = 1 << 20,        /* … and at once after a silence */
 	COLLECTOR_MALFORMED_MAX = 16             /* then the connection is ended; the enclave may come again */
 };
 
@@ -44,18 +47,27 @@ struct collector_owner {                         /* texts are printable ASCII */
 	bool ended, oom;
 };
 
+struct collector_passing {
+	int64_t left, at_ms;                     /* bytes that may pass; when that was so */
+	uint64_t unsaid;                         /* lines withheld since it was shut */
+	bool shut;
+};
+
 struct collector {
 	struct loop *loop;                       /* borrowed */
 	/* A line was taken: json is the line as written again (with its newline), text the same for people. Either is valid
 	 * during the call. kind: CONTROL_LOG for what a service wrote. */
 	void (*on_line)(struct collector *c, enum control_kind kind, struct bytes json, const char *text);
+	/* So many lines that were taken were not passed on: there were too many. */
+	void (*on_withheld)(struct collector *c, bool log, uint64_t lines);
 	struct collector_peer peer[COLLECTOR_CONNECTIONS];
 	struct timer refill;
 	int64_t budget, refilled_ms;
 	uint64_t again, malformed;               /* lines heard before; refused */
 	uint64_t refused;                        /* connections of programs that are not init */
-	/* of events and of log lines: taken, said to be dropped, and missing without a word */
-	uint64_t taken[2], dropped[2], lost[2];
+	/* of events and of log lines: taken, of these withheld, said to be dropped, and missing without a word */
+	uint64_t taken[2], withheld[2], dropped[2], lost[2];
+	struct collector_passing passing[2];
 	uint64_t next[2];                        /* numbers of the next of each */
 	struct collector_owner owner[COLLECTOR_OWNERS];
 	size_t owners;

@@ -1,5 +1,7 @@
-/* Starts the servers, runs the loop and stops it in order. At SIGTERM the listeners close first, requests under
- * way get the grace, then they are answered that the gateway is stopping. */
+/* Starts the servers, runs the loop and stops it in order. Draining takes no new proofs, and goes on serving while jobs are
+ * under way whose answers were promised: their clients may come for them. Then the listeners close, and what is under way is
+ * answered. SIGTERM gives all that the grace, and then answers that the gateway is stopping; the operator's drain takes what
+ * time it takes, as every job has an end of its own. */
 #include "host/gateway.h"
 
 #include "base/cleanup.h"
@@ -10,11 +12,12 @@
 #include "linux/listen_fds.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-enum { FLUSH_MS = 500, SPARE_FDS = 128 };
+enum { FLUSH_MS = 500, SPARE_FDS = 128, END_S = 5 };
 
 /* A connection may need two descriptors: the client's and the enclave's. */
 static void raise_fd_limit(uint64_t connections)
@@ -42,6 +45,9 @@ unsigned gateway_connections(const struct gateway *g)
 static void on_grace_over(struct timer *t)
 {
 	struct gateway *g = CONTAINER_OF(t, struct gateway, grace);
+	unsigned owed = jobs_owed(g);
+	if (owed > 0)
+		log_warn("%u accepted jobs did not end in time and are lost: who asks for one is told to post it again", owed);
 	requests_cancel(g);
 	/* the answers that this made are sent before the loop ends */
 	g->loop.stop = true;
@@ -52,17 +58,34 @@ static void drain(struct gateway *g)
 	if (g->draining)
 		return;
 	g->draining = true;
-	notify_say(&g->notify, "STOPPING=1");
+	notify_say(&g->notify, "STATUS=draining");
+	log_info("stopping: %u connections open, %u accepted jobs under way", gateway_connections(g), jobs_owed(g));
+}
+
+/* Listens no more once nobody is owed an answer that is still to be made. */
+static void close_when_settled(struct gateway *g)
+{
+	if (!g->draining || g->deaf || jobs_owed(g) > 0)
+		return;
+	g->deaf = true;
 	for (size_t i = 0; i < g->front_n; i++)
 		http_server_drain(&g->front[i].server);
-	log_info("stopping: %u connections open, up to %llu s for what is under way", gateway_connections(g),
-	         (unsigned long long)g->o->grace_s);
-	timer_arm(&g->loop, &g->grace, (int64_t)g->o->grace_s * 1000);
 }
 
 static void on_drain(struct timer *t) { drain(CONTAINER_OF(t, struct gateway, drain)); }
 
 void gateway_drain(struct gateway *g) { timer_arm(&g->loop, &g->drain, 0); }
+
+/* A service manager's own patience may be shorter than the grace; one that did not ask for the end is not told of it before,
+ * because it would count that patience from then on. */
+static void say_stopping(struct gateway *g)
+{
+	char word[64];
+	unsigned long long s = g->o->grace_s;
+	snprintf(word, sizeof word, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", (s + END_S) * 1000000);
+	notify_say(&g->notify, word);
+	log_info("up to %llu s for what is under way", s);
+}
 
 static void on_signal(struct watch *w, uint32_t events)
 {
@@ -70,10 +93,11 @@ static void on_signal(struct watch *w, uint32_t events)
 	struct signalfd_siginfo s;
 	(void)events;
 	while (read(w->fd, &s, sizeof s) == (ssize_t)sizeof s) {
-		if (!g->draining)
-			drain(g);
-		else
-			timer_arm(&g->loop, &g->grace, 0);
+		bool again = timer_armed(&g->grace);
+		drain(g);
+		if (!again)
+			say_stopping(g);
+		timer_arm(&g->loop, &g->grace, again ? 0 : (int64_t)g->o->grace_s * 1000);
 	}
 }
 
@@ -191,12 +215,16 @@ static void flush_answers(struct gateway *g)
 
 static int serve(struct gateway *g, struct err *err)
 {
-	while (!g->loop.stop && !(g->draining && gateway_connections(g) == 0)) {
+	while (!g->loop.stop && !(g->deaf && gateway_connections(g) == 0 && jobs_owed(g) == 0)) {
 		int ret = loop_once(&g->loop, -1, err);
 		if (ret < 0)
 			return ret;
+		close_when_settled(g);
 	}
 	flush_answers(g);
+	unsigned unkept = jobs_unkept(g);
+	if (unkept > 0)
+		log_warn("%u answers that were promised end with this gateway%s", unkept, g->o->keep_dir == NULL ? ": there is no --keep-dir" : "");
 	return 0;
 }
 
@@ -204,6 +232,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 {
 	static struct gateway g;
 	g = (struct gateway){ .o = o, .started_ms = clock_monotonic_ms(), .signals = { .fd = -1, .on_event = on_signal },
+		.kept.dir = -1,
 		.grace.on_expiry = on_grace_over, .drain.on_expiry = on_drain };
 	CLEANUP(close_fd) int signals = -1;
 	notify_open(&g.notify);
@@ -228,7 +257,9 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = loop_add(&g.loop, &g.signals, signals, EPOLLIN);
-	ret = ret < 0 ? fail(err, -ret, "watch for signals") : open_fronts(&g, err);
+	ret = ret < 0 ? fail(err, -ret, "watch for signals") : kept_open(&g, err);
+	if (ret == 0)
+		ret = open_fronts(&g, err);
 	for (size_t i = 0; ret == 0 && i < g.front_n; i++)
 		ret = start_front(&g.front[i], err);
 	if (ret == 0) {
@@ -238,6 +269,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 	notify_close(&g.notify);
 	close_fronts(&g);
 	jobs_close(&g);
+	kept_close(&g);
 	attestation_close(&g);
 	log_flush(&g);
 	free(g.spare);

@@ -25,6 +25,7 @@ struct gateway_options {
 	uint64_t spool_mib;              /* of ciphertexts that come or wait */
 	uint64_t results_max;            /* answers promised to asynchronous clients; as many may be kept */
 	uint64_t result_keep_s;          /* how long, from the end of the job */
+	const char *keep_dir;            /* where answers promised outlive this process; NULL: nowhere */
 	uint64_t leave_grace_s;          /* from the last client leaving a job to its end */
 	uint64_t prove_rate;             /* POST /prove per client and minute; 0: no limit */
 	uint64_t prove_burst;            /* of them at once, before the rate counts */
@@ -33,7 +34,7 @@ struct gateway_options {
 	uint64_t body_s;                 /* for a whole request body */
 	uint64_t prove_s;                /* for the enclave's answer, and for a synchronous client's wait */
 	uint64_t attestation_cache_ms;   /* how old a document without a nonce may be; 0: none is kept or shared */
-	uint64_t grace_s;                /* for requests under way at SIGTERM */
+	uint64_t grace_s;                /* for requests and promised jobs under way at SIGTERM */
 	struct option_list trusted_proxies;      /* ranges whose X-Forwarded-For is believed; see client_address.h */
 	bool quiet;                      /* no access log */
 };
@@ -41,7 +42,8 @@ struct gateway_options {
 	.results_max = 64, .result_keep_s = 600, .leave_grace_s = 10, .prove_burst = 5, .header_s = 30, .body_s = 300, .prove_s = 600, \
 	.attestation_cache_ms = 2000, .grace_s = 10 }
 
-/* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. Sockets that were
+/* Serves until SIGTERM or SIGINT, which it blocks and reads; the second one ends the grace. Before the end, jobs whose answer
+ * was promised are finished. Sockets that were
  * inherited as LISTEN_FDS are served too: "metrics" and "operator" as their names say, others as listen is. 0 after an
  * orderly stop, -errno and a sentence otherwise. */
 int gateway_run(const struct gateway_options *o, struct err *err);

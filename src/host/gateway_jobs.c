@@ -68,6 +68,7 @@ static void free_job(struct job *j)
 	struct jobs *js = &j->g->jobs;
 	if (j->state == JOB_DONE)
 		js->kept--;
+	kept_forget(j);
 	timer_disarm(&j->timer);
 	frame_client_close(&j->upstream);
 	body_spool_close(&j->spool);
@@ -136,6 +137,7 @@ static void end(struct job *j, enum job_state state)
 	j->ended_ms = clock_monotonic_ms();
 	enter(j, state);
 	timer_arm(&g->loop, &j->timer, (int64_t)g->o->result_keep_s * 1000);
+	kept_save(j);                    /* before anybody is told */
 	j->telling = true;
 	subscribers_tell(j);
 	j->telling = false;
@@ -396,6 +398,64 @@ void jobs_outdate(struct gateway *g)
 		j->outdated = j->outdated || j->version[0] == '\0';
 }
 
+unsigned jobs_owed(const struct gateway *g)
+{
+	const struct job *j;
+	unsigned n = 0;
+	TAILQ_FOREACH(j, &g->jobs.all, link)
+		n += j->state != JOB_DONE && j->state != JOB_FAILED && subscribers_promised(j);
+	return n;
+}
+
+unsigned jobs_unkept(const struct gateway *g)
+{
+	const struct job *j;
+	unsigned n = 0;
+	TAILQ_FOREACH(j, &g->jobs.all, link)
+		n += j->state == JOB_DONE && j->kept_as[0] == '\0' && subscribers_promised(j);
+	return n;
+}
+
+bool job_restore(struct gateway *g, const struct kept_answer *a, const char *name, int64_t keep_ms)
+{
+	struct job *j = calloc(1, sizeof *j);
+	struct answer_text *t = answer_text_new(a->text.n);
+	bool ok = j != NULL && t != NULL;
+	if (!ok) {
+		free(j);
+		answer_text_drop(t);
+		return false;
+	}
+	j->g = g;
+	j->state = JOB_DONE;
+	j->order = ++g->jobs.orders;
+	j->began_ms = j->ended_ms = clock_monotonic_ms();
+	memcpy(j->sha256, a->sha256, sizeof j->sha256);
+	bytes_to_cstr(a->version, j->version, sizeof j->version);
+	j->outdated = a->version.n == 0;         /* the default may be another by now */
+	j->prove_ms = a->prove_ms;
+	j->decrypt_ms = a->decrypt_ms;
+	memcpy(t->p, a->text.p, a->text.n);
+	t->n = a->text.n;
+	j->text = t;
+	j->result_at = a->result_at;
+	j->result_n = a->result_n;
+	j->timer.on_expiry = on_timer;
+	LIST_INIT(&j->subscribers);
+	TAILQ_INSERT_TAIL(&g->jobs.all, j, link);
+	g->jobs.kept++;
+	for (size_t i = 0; ok && i < kept_answer_ids(a); i++)
+		ok = subscriber_restore(j, kept_answer_id(a, i));
+	if (!ok) {
+		subscribers_drop(j);
+		free_job(j);
+		return false;
+	}
+	snprintf(j->kept_as, sizeof j->kept_as, "%s", name);
+	timer_arm(&g->loop, &j->timer, keep_ms);
+	return true;
+}
+
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 void jobs_init(struct gateway *g)
@@ -411,6 +471,7 @@ void jobs_init(struct gateway *g)
 void jobs_close(struct gateway *g)
 {
 	struct job *j;
+	g->kept.closing = true;          /* the next gateway's */
 	g->jobs.scheduling = true;       /* nothing starts any more */
 	while ((j = TAILQ_FIRST(&g->jobs.all)) != NULL) {
 		const struct failure f = { .code = OUTCOME_CANCELLED };

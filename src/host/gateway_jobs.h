@@ -16,6 +16,7 @@
 
 #include "base/loop.h"
 #include "format/frame.h"
+#include "format/kept_answer.h"
 #include "host/body_spool.h"
 #include "host/client_address.h"
 #include "host/frame_client.h"
@@ -29,6 +30,7 @@ struct request;
 enum {
 	JOB_TAG_SIZE = 4, JOB_RANDOM_SIZE = 16,
 	JOB_ID_TEXT = 2 * JOB_TAG_SIZE + 1 + 2 * JOB_RANDOM_SIZE,        /* "1a2b3c4d-" and 32 hex digits */
+	JOB_KEPT_NAME = 2 * JOB_TAG_SIZE + 22,   /* "1a2b3c4d-", a number, a zero */
 	JOB_SUBSCRIBERS_MAX = 2048,
 	CLIENT_KEY_SIZE = 16,
 	JOB_EXCHANGES_MAX = 32,                  /* with the enclave at once */
@@ -44,7 +46,7 @@ struct subscriber {
 	struct request *request;                 /* waits for news; NULL: nobody does now */
 	bool accepted;                           /* 202: it lives on without a request */
 	uint8_t client[CLIENT_KEY_SIZE];
-	uint8_t random[JOB_RANDOM_SIZE];
+	uint8_t tag[JOB_TAG_SIZE], random[JOB_RANDOM_SIZE];      /* of the gateway that made it; the secret */
 	struct timer wait;                       /* until the request is answered all the same */
 };
 
@@ -87,6 +89,7 @@ struct job {
 	struct answer_text *text;
 	size_t result_at, result_n;
 	uint64_t prove_ms, decrypt_ms;
+	char kept_as[JOB_KEPT_NAME];             /* its file; empty: none */
 	struct failure failure;
 };
 
@@ -94,7 +97,7 @@ struct jobs {
 	TAILQ_HEAD(, job) all;                   /* oldest first */
 	LIST_HEAD(, share) shares;
 	LIST_HEAD(, subscriber) subscribers;
-	uint8_t tag[JOB_TAG_SIZE];               /* of this run of the gateway: ids of others are lost */
+	uint8_t tag[JOB_TAG_SIZE];               /* of this run of the gateway: of others' ids, those live that were kept */
 	struct body_spool_budget budget;
 	unsigned unfinished, waiting, sent, exchanges, kept, subscriber_n, promised;
 	uint64_t orders, turns, joined;
@@ -115,8 +118,15 @@ void job_show(struct request *r, struct bytes id, uint64_t wait_s);
 void job_leave(struct request *r, struct bytes id);
 /* Ends the job of that number as cancelled, whoever waits for it. False: there is none under way. */
 bool job_cancel(struct gateway *g, uint64_t order);
+/* Jobs under way whose answer was promised. */
+unsigned jobs_owed(const struct gateway *g);
+/* Answers there and promised that end with this gateway. */
+unsigned jobs_unkept(const struct gateway *g);
 /* Another version may be the default now: nothing that names none is joined from here on. */
 void jobs_outdate(struct gateway *g);
+
+/* A job of the gateway before, which its file of that name tells of. False: out of memory. */
+bool job_restore(struct gateway *g, const struct kept_answer *a, const char *name, int64_t keep_ms);
 
 /* Between gateway_jobs.c and gateway_subscribe.c: */
 uint64_t job_position(const struct job *j);      /* 1: next; 0: does not wait any more */
@@ -128,6 +138,10 @@ void subscribe(struct request *r, struct job *j);
 void subscribers_tell(struct job *j);
 /* All of them forget j. None has a request. */
 void subscribers_drop(struct job *j);
+/* Somebody was promised j's answer. */
+bool subscribers_promised(const struct job *j);
+/* One of the ids of a job that is restored. */
+bool subscriber_restore(struct job *j, struct kept_id id);
 /* One more who waits can be remembered, and a promise of an answer to r's client be kept. */
 bool subscribers_have_room(const struct request *r, bool promise);
 /* What makes two addresses one client. */

@@ -100,6 +100,8 @@ void metrics_answer(struct request *r, const struct frame_reply *p)
 	put_one(&w, "jobs_joined", true, g->jobs.joined);
 	put_one(&w, "answers_kept", false, g->jobs.kept);
 	put_one(&w, "answers_promised", false, g->jobs.promised);
+	put_one(&w, "answers_unsaved", true, g->kept.unsaved);
+	put_one(&w, "draining", false, g->draining);
 	put_one(&w, "spool_bytes", false, g->jobs.budget.used);
 	put_one(&w, "uptime_seconds", false, (uint64_t)(clock_monotonic_ms() - g->started_ms) / 1000);
 	put_str(&w, "# EOF\n");

@@ -55,6 +55,10 @@ void prove_start(struct request *r)
 		refuse_body(r, PROVE_BODY_TRUNCATED);
 		return;
 	}
+	if (r->g->draining) {
+		request_fail(r, 0, OUTCOME_UNAVAILABLE, "The gateway is stopping, try again later");
+		return;
+	}
 	if (!job_admits(r) || !subscribers_have_room(r, r->respond_async)) {
 		request_fail(r, 0, OUTCOME_BUSY, NULL);
 		return;

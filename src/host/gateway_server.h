@@ -11,6 +11,7 @@
  *     gateway_prove.c    POST /prove: a ciphertext comes in
  *     gateway_jobs.c     the table of jobs, whose turn it is, their exchanges with the enclave
  *     gateway_subscribe.c  who waits for a job, and what they are told
+ *     gateway_kept.c     answers that outlive the gateway
  *     gateway_answer.c   status, JSON, headers
  *     gateway_log.c      the access log
  *
@@ -131,13 +132,14 @@ struct gateway {
 	struct { uint8_t text[4096]; size_t n; uint64_t lines; bool is_file, stuck; int64_t looked_ms; struct timer timer; } log;
 	unsigned uploads, queries;
 	struct jobs jobs;
+	struct { int dir; bool closing; uint64_t unsaved; } kept;        /* dir: owned; -1: answers end with the gateway */
 	bool running_waiting;
 	TAILQ_HEAD(, request) waiting;   /* questions without an exchange yet */
 	struct attestation_cache attestation;
 	uint64_t cache_hits;
 	struct gateway_counters counters;
 	int64_t started_ms;
-	bool draining;
+	bool draining, deaf;             /* deaf: listens no more */
 };
 
 /* --- gateway_request.c --------------------------------------------------------------------------- */
@@ -188,6 +190,15 @@ void prove_end(struct request *r);
 void prove_forget(struct request *r);
 /* The upload is over; its ciphertext stays. */
 void prove_forget_upload(struct request *r);
+
+/* --- gateway_kept.c ------------------------------------------------------------------------------ */
+/* Takes the directory and what it has. */
+int kept_open(struct gateway *g, struct err *err);
+void kept_close(struct gateway *g);
+/* j is done, or one of those who were promised its answer left: its file says what is now true. */
+void kept_save(struct job *j);
+/* j goes. */
+void kept_forget(struct job *j);
 
 /* --- gateway_operator.c -------------------------------------------------------------------------- */
 /* Whoever is at the other end of fd may be the operator. */

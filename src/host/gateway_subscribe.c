@@ -1,7 +1,8 @@
 /* Who waits for a job. A synchronous request is a subscriber for as long as it waits. With "Prefer: respond-async"
  * it is one that outlives its request: it is told its id, and asks with it until the answer has been kept for as
  * long as was promised. Ids are bearer secrets of 128 bits: whoever has one may read the answer and leave. They
- * begin with a tag of this run of the gateway, so that one from before a restart is told what happened. */
+ * begin with a tag of the run of the gateway that made them, so that one from before a restart, whose answer was not
+ * kept (gateway_kept.c), is told what happened. */
 #include "base/clock.h"
 #include "base/text.h"
 #include "host/gateway_server.h"
@@ -21,7 +22,7 @@ static const char *state_name(const struct job *j)
 
 static char *id_text(const struct subscriber *s, char buf[JOB_ID_TEXT + 1])
 {
-	hex_encode(BYTES_ARRAY(s->job->g->jobs.tag), buf);
+	hex_encode(BYTES_ARRAY(s->tag), buf);
 	buf[2 * JOB_TAG_SIZE] = '-';
 	hex_encode(BYTES_ARRAY(s->random), buf + 2 * JOB_TAG_SIZE + 1);
 	return buf;
@@ -51,6 +52,8 @@ static void answer_status_of(struct request *r, const struct subscriber *s, unsi
 		put_str(&w, ",\"error\":");
 		answer_error_put(&w, f->status, f->code, f->text, r->id, &d);
 	}
+	if (status == 202)
+		put_fmt(&w, ",\"answer_survives_restart\":%s", j->g->kept.dir >= 0 ? "true" : "false");
 	put_u8(&w, '}');
 	answer_json(&r->answer, (char *)w.p, writer_bytes(&w).n);
 	r->answer.status = status;
@@ -103,6 +106,15 @@ void subscribers_drop(struct job *j)
 	struct subscriber *s;
 	while ((s = LIST_FIRST(&j->subscribers)) != NULL)
 		drop(s);
+}
+
+bool subscribers_promised(const struct job *j)
+{
+	const struct subscriber *s;
+	LIST_FOREACH(s, &j->subscribers, of_job)
+		if (s->accepted)
+			return true;
+	return false;
 }
 
 /* s's job has ended, and its request is told. Who had no id yet has no more to ask, and leaves. */
@@ -159,6 +171,25 @@ static void on_wait(struct timer *t)
 	}
 }
 
+bool subscriber_restore(struct job *j, struct kept_id id)
+{
+	struct jobs *js = &j->g->jobs;
+	struct subscriber *s = js->subscriber_n < JOB_SUBSCRIBERS_MAX ? calloc(1, sizeof *s) : NULL;
+	if (s == NULL)
+		return false;
+	s->job = j;
+	s->accepted = true;
+	s->wait.on_expiry = on_wait;
+	memcpy(s->tag, id.tag, sizeof s->tag);
+	memcpy(s->random, id.random, sizeof s->random);
+	memcpy(s->client, id.client, sizeof s->client);
+	LIST_INSERT_HEAD(&j->subscribers, s, of_job);
+	LIST_INSERT_HEAD(&js->subscribers, s, of_all);
+	js->subscriber_n++;
+	js->promised++;
+	return true;
+}
+
 static void attach(struct subscriber *s, struct request *r, int64_t wait_ms)
 {
 	s->request = r;
@@ -201,6 +232,7 @@ void subscribe(struct request *r, struct job *j)
 	s->job = j;
 	client_key(&r->from, s->client);
 	s->wait.on_expiry = on_wait;
+	memcpy(s->tag, g->jobs.tag, sizeof s->tag);
 	random_bytes(s->random, sizeof s->random);
 	LIST_INSERT_HEAD(&j->subscribers, s, of_job);
 	LIST_INSERT_HEAD(&g->jobs.subscribers, s, of_all);
@@ -229,11 +261,11 @@ void job_forget(struct request *r)
 /* --- by id ----------------------------------------------------------------------------------------------------------- */
 
 /* Without telling by its time how much of an id was right. */
-static struct subscriber *find(const struct gateway *g, const uint8_t random[JOB_RANDOM_SIZE])
+static struct subscriber *find(const struct gateway *g, const uint8_t tag[JOB_TAG_SIZE], const uint8_t random[JOB_RANDOM_SIZE])
 {
 	struct subscriber *s, *found = NULL;
 	LIST_FOREACH(s, &g->jobs.subscribers, of_all) {
-		uint8_t differs = !s->accepted;
+		uint8_t differs = !s->accepted || memcmp(s->tag, tag, JOB_TAG_SIZE) != 0;        /* the tag is no secret */
 		for (size_t i = 0; i < JOB_RANDOM_SIZE; i++)
 			differs |= (uint8_t)(s->random[i] ^ random[i]);
 		if (differs == 0)
@@ -249,13 +281,11 @@ static struct subscriber *find_by_text(struct request *r, struct bytes id)
 	struct subscriber *s;
 	bool formed = id.n == JOB_ID_TEXT && id.p[2 * JOB_TAG_SIZE] == '-' && hex_decode(bytes_of(id.p, 2 * JOB_TAG_SIZE), tag, sizeof tag) &&
 	              hex_decode(bytes_of(id.p + 2 * JOB_TAG_SIZE + 1, 2 * JOB_RANDOM_SIZE), random, sizeof random);
-	if (formed && memcmp(tag, r->g->jobs.tag, sizeof tag) != 0) {
-		request_fail(r, 410, OUTCOME_CANCELLED, "The gateway was started anew since it accepted this job, whose answer is lost: "
-		             "post the request again");
-		return NULL;
-	}
-	s = formed ? find(r->g, random) : NULL;
-	if (s == NULL)
+	s = formed ? find(r->g, tag, random) : NULL;
+	if (s == NULL && formed && memcmp(tag, r->g->jobs.tag, sizeof tag) != 0)
+		request_fail(r, 410, OUTCOME_CANCELLED, "The gateway was started anew since it accepted this job, whose answer was lost with it or "
+		             "has been kept long enough: post the request again");
+	else if (s == NULL)
 		request_fail(r, 404, OUTCOME_BAD_REQUEST, "No such job: there was none, it was left, or its answer was kept long enough");
 	return s;
 }
@@ -291,6 +321,7 @@ void job_leave(struct request *r, struct bytes id)
 	if (asking != NULL)
 		answer_status_of(asking, s, 200);
 	drop(s);
+	kept_save(j);
 	job_unsubscribed(j);
 	answer_nothing(&r->answer);
 	request_answer(r);

@@ -1,12 +1,12 @@
 #include "host/history.h"
 
 #include "base/cleanup.h"
+#include "base/make_path.h"
 
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 enum { HISTORY_FILE_MAX = 4096 };
@@ -33,20 +33,6 @@ static int directory(char *buf, size_t cap, struct err *err)
 	else
 		return fail(err, 0, "neither XDG_STATE_HOME nor HOME is set");
 	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the directory of histories") : 0;
-}
-
-static int make_directory(char *path, struct err *err)
-{
-	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-		if (slash != NULL)
-			*slash = '\0';
-		bool made = mkdir(path, 0755) == 0 || errno == EEXIST;
-		if (!made)
-			return fail(err, errno, "make the directory %s", path);
-		if (slash == NULL)
-			return 0;
-		*slash = '/';
-	}
 }
 
 static int64_t number(const json_t *j, const char *key)
@@ -90,7 +76,7 @@ static int save(const char *name, const struct history *h, struct err *err)
 	char dir[PATH_MAX / 2], path[PATH_MAX], new[PATH_MAX];
 	int bad = directory(dir, sizeof dir, err);
 	if (bad == 0)
-		bad = make_directory(dir, err);
+		bad = make_path(dir, 0755, err);
 	if (bad < 0)
 		return bad;
 	snprintf(path, sizeof path, "%s/%s.json", dir, name);

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/make_path.h"
 #include "format/crc32.h"
 #include "image/out_file.h"
 #include "linux/small_file.h"
@@ -13,26 +14,13 @@
 
 /* --- files that are replaced whole --------------------------------------------------------------- */
 
-static int make_dirs(const char *root, const char *path, struct err *err)
-{
-	char dir[ROOTED_PATH_MAX], part[ROOTED_PATH_MAX];
-	snprintf(dir, sizeof dir, "%s", path);
-	for (char *slash = strchr(dir + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(rooted_path(root, dir, part), 0755) != 0 && errno != EEXIST)
-			return fail(err, errno, "make the directory %s", part);
-		*slash = '/';
-	}
-	return 0;
-}
-
 static int replace(const char *root, const char *path, const char *text, struct err *err)
 {
 	char whole[ROOTED_PATH_MAX];
 	struct out_file f;
-	int r = make_dirs(root, path, err);
+	int r = make_path_to(rooted_path(root, path, whole), 0755, err);
 	if (r == 0)
-		r = out_file_open(&f, rooted_path(root, path, whole), 0644, err);
+		r = out_file_open(&f, whole, 0644, err);
 	if (r < 0)
 		return r;
 	size_t n = strlen(text);
@@ -156,7 +144,7 @@ static void allocator_text(const struct reserve_request *q, const struct reserve
 int reserve_lock(const struct reserve_host *h, int *ret_fd, struct err *err)
 {
 	char whole[ROOTED_PATH_MAX];
-	int r = make_dirs(h->root, RESERVE_LOCK_PATH, err);
+	int r = make_path_to(rooted_path(h->root, RESERVE_LOCK_PATH, whole), 0755, err);
 	if (r < 0)
 		return r;
 	CLEANUP(close_fd) int fd = open(rooted_path(h->root, RESERVE_LOCK_PATH, whole), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

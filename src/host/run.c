@@ -3,12 +3,14 @@
  *     STARTING ─ready─▶ RUNNING ─signal, operator─▶ DRAINING ─drained, 10 s─▶ STOPPING ─too late, 3rd signal─▶ KILLING
  *          └───────────────┴───── the enclave or the gateway ends ──────────────▶┘
  *
- * and over when nothing runs any more. The first cause of an end that nobody asked for is the result. */
+ * and over when nothing runs any more. Draining, the gateway ends first, within its grace: what it has accepted still needs
+ * the enclave. A gateway that ends in order by itself was told to (tee-rex operator drain), and the instance drains, too. The first cause of an end that nobody asked for is the result. */
 #include "host/run.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/make_path.h"
 #include "base/text.h"
 #include "format/frame.h"
 #include "host/admin.h"
@@ -27,6 +29,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum {
@@ -54,6 +57,7 @@ struct run {
 	struct admin admin;
 	struct feed logs, console_kept;
 	struct child gateway;
+	struct listener operator;                /* its operator's socket: the file is ours to remove */
 	enum phase phase;
 	int64_t started_ms;
 	bool alive, drained;                     /* the backend */
@@ -63,6 +67,12 @@ struct run {
 };
 
 /* --- stopping ------------------------------------------------------------------------------------------------ */
+
+static void drain_backend(struct run *r)
+{
+	r->b->ops->stop(r->b, BACKEND_DRAIN);
+	timer_arm(&r->loop, &r->phase_timer, DRAIN_MS);
+}
 
 static void enter(struct run *r, enum phase phase)
 {
@@ -77,8 +87,9 @@ static void enter(struct run *r, enum phase phase)
 	if (phase == DRAINING) {
 		notify_say(&r->notify, "STOPPING=1");
 		child_signal(&r->gateway, SIGTERM);
-		r->b->ops->stop(r->b, BACKEND_DRAIN);
-		timer_arm(&r->loop, &r->phase_timer, DRAIN_MS);
+		timer_arm(&r->loop, &r->phase_timer, (int64_t)r->o->gateway_grace_s * 1000 + DRAIN_MS);
+		if (!child_running(&r->gateway))
+			drain_backend(r);
 	} else if (phase == STOPPING) {
 		child_signal(&r->gateway, SIGTERM);
 		r->b->ops->stop(r->b, BACKEND_TERM);
@@ -134,8 +145,14 @@ static void on_gateway_exit(struct child *c, int status)
 	int ret = WIFSIGNALED(status)
 		? fail(&why, 0, "gateway was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)))
 		: fail(&why, 0, "gateway ended with status %d", WEXITSTATUS(status));
-	if (r->phase < DRAINING)
+	if (r->phase < DRAINING && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		log_info("stopping: the gateway was told to drain, and has ended");
+		enter(r, DRAINING);
+	} else if (r->phase < DRAINING) {
 		stop_for(r, ret, &why);
+	} else if (r->phase == DRAINING) {
+		drain_backend(r);
+	}
 	stop_when_drained(r);
 }
 
@@ -256,6 +273,18 @@ static void on_line(struct collector *c, enum control_kind kind, struct bytes js
 	admin_feed(&r->admin, &r->logs);
 }
 
+static void on_withheld(struct collector *c, bool log, uint64_t lines)
+{
+	struct run *r = CONTAINER_OF(c, struct run, collector);
+	char json[128];
+	log_warn("enclave: %llu %s not shown: it says more than %d KiB a second", (unsigned long long)lines, log ? "log lines" : "events",
+	         COLLECTOR_PASSED_BYTES_S >> 10);
+	int n = snprintf(json, sizeof json, "{\"kind\":\"withheld\",\"ms\":%lld,\"stream\":\"%s\",\"count\":%llu}\n", (long long)c->last_ms,
+	                 log ? "log" : "event", (unsigned long long)lines);
+	feed_put(&r->logs, bytes_of(json, (size_t)n));
+	admin_feed(&r->admin, &r->logs);
+}
+
 static void on_control(struct watch *w, uint32_t events)
 {
 	struct run *r = CONTAINER_OF(w, struct run, control);
@@ -273,6 +302,7 @@ static int open_control(struct run *r, struct err *err)
 	int fd;
 	collector_init(&r->collector, &r->loop);
 	r->collector.on_line = on_line;
+	r->collector.on_withheld = on_withheld;
 	r->control.on_event = on_control;
 	if (r->b->ops->listen == NULL)
 		return 0;
@@ -425,19 +455,29 @@ static int open_admin(struct run *r, struct err *err)
 	return admin_open(&r->admin, &r->loop, r->admin_path, err);
 }
 
-static void listener_drop(struct listener *l) { close_fd(&l->fd); }      /* the file goes with its directory */
+/* The gateway's user cannot make it where only root may. */
+static int make_keep_dir(const char *path, uid_t uid, struct err *err)
+{
+	int ret = make_path_to(path, 0755, err);
+	bool made = ret == 0 && mkdir(path, 0700) == 0;
+	if (ret == 0 && !made && errno != EEXIST)
+		return fail(err, errno, "make the directory %s", path);
+	return made && uid != 0 && chown(path, uid, (gid_t)uid) != 0 ? fail(err, errno, "give %s to the gateway", path) : ret;
+}
 
 /* It does not get to the instance's directory by itself, so it is given its operator socket; and as it may not be able
  * to read the configuration either, what that says comes as options. The last of an option counts. */
 static int start_gateway(struct run *r, struct err *err)
 {
-	CLEANUP(listener_drop) struct listener operator = { .fd = -1 };
 	char address[RUN_DIR_MAX + 32];
 	snprintf(address, sizeof address, "unix:%s/operator.sock", r->dir.path);
 	if (r->o->listen == NULL)
 		return 0;
-	int ret = listener_open(r->o->operator != NULL ? r->o->operator : address, 0666, &operator, err);
+	int ret = listener_open(r->o->operator != NULL ? r->o->operator : address, 0666, &r->operator, err);
 	if (ret < 0)
+		return ret;
+	uid_t uid = geteuid() == 0 ? UID_GATEWAY : 0;
+	if (r->o->gateway_keep_dir != NULL && (ret = make_keep_dir(r->o->gateway_keep_dir, uid, err)) < 0)
 		return ret;
 	const char *argv[2 + SETTINGS_WORDS_MAX + 5] = { r->o->self, "gateway" };
 	size_t n = 2;
@@ -446,11 +486,13 @@ static int start_gateway(struct run *r, struct err *err)
 	const char *const own[] = { "--listen", r->o->listen, "--enclave", r->address, NULL };
 	memcpy(argv + n, own, sizeof own);
 	struct child_spec spec = {
-		.name = "gateway", .argv = argv, .fds = { { "operator", operator.fd } }, .keep_stdout = true,
-		.uid = geteuid() == 0 ? UID_GATEWAY : 0, .death_signal = SIGKILL,
+		.name = "gateway", .argv = argv, .fds = { { "operator", r->operator.fd } }, .keep_stdout = true,
+		.uid = uid, .death_signal = SIGKILL,
 	};
 	r->gateway.on_exit = on_gateway_exit;
-	return child_start(&r->gateway, &r->loop, &spec, err);
+	ret = child_start(&r->gateway, &r->loop, &spec, err);
+	close_fd(&r->operator.fd);
+	return ret;
 }
 
 /* For the gateway and tee-rex upload, which are told the path and not the CID. */
@@ -536,7 +578,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 {
 	static struct run r;
 	r = (struct run){
-		.o = o, .b = o->backend, .dir = RUN_DIR_NONE, .signals.fd = -1, .console.fd = -1, .control.fd = -1,
+		.o = o, .b = o->backend, .dir = RUN_DIR_NONE, .signals.fd = -1, .console.fd = -1, .control.fd = -1, .operator.fd = -1,
 		.phase_timer.on_expiry = on_phase_timer, .ready_poll.on_expiry = on_ready_poll, .watchdog.on_expiry = on_watchdog,
 	};
 	r.owner = (struct backend_owner){
@@ -570,6 +612,7 @@ int run_enclave(const struct run_options *o, struct err *err)
 		ret = r.b->result;
 	}
 	r.b->ops->close(r.b);
+	listener_close(&r.operator);
 	admin_close(&r.admin);
 	if (r.dir.lock >= 0)
 		history_end(o->name, ret < 0 ? whole_cause(&r, err, &cause) : NULL, &ignored);

@@ -23,12 +23,14 @@ struct run_options {
 	const char *listen;                      /* ADDR:PORT of the gateway; NULL: no gateway */
 	const char *operator;                    /* unix:PATH of its operator's socket; NULL: in the runtime directory */
 	const struct settings_words *gateway;    /* its other options; NULL: none */
+	const char *gateway_keep_dir;            /* one of them, which is to be made; NULL: none */
+	uint64_t gateway_grace_s;                /* what it may take to end after a signal */
 	enum run_ready ready;
 	bool backoff;                            /* wait before a start that follows short lives (host/history.h) */
 };
 
-/* Runs until a signal, the operator's stop, or the end of the enclave or the gateway. 0 after an orderly stop, else
- * -errno and err. Says on standard output when it is ready: one line, "ready: …". */
+/* Runs until a signal, the operator's stop, or the end of the enclave or the gateway. 0 after an orderly stop, which a
+ * gateway's is that was told to drain; else -errno and err. Says on standard output when it is ready: one line, "ready: …". */
 int run_enclave(const struct run_options *o, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include <time.h>
 
 enum { LOOKERS_MS = 100 };                       /* run_dir_alive() holds a lock for a moment */
+#define SYSTEM_BASE "/run/tee-rex"
 static const char lock_name[] = "lock", base_lock_name[] = ".lock";
 
 int run_dir_base(char *buf, size_t cap, struct err *err)
@@ -19,12 +20,31 @@ int run_dir_base(char *buf, size_t cap, struct err *err)
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	int n;
 	if (geteuid() == 0)
-		n = snprintf(buf, cap, "/run/tee-rex");
+		n = snprintf(buf, cap, SYSTEM_BASE);
 	else if (xdg != NULL && xdg[0] == '/')
 		n = snprintf(buf, cap, "%s/tee-rex", xdg);
 	else
 		n = snprintf(buf, cap, "/tmp/tee-rex-%u", (unsigned)geteuid());
 	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the runtime directory below %s", xdg) : 0;
+}
+
+/* A base in /tmp may be anybody's who was there first. */
+static bool is_mine(const char *path)
+{
+	struct stat st;
+	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
+}
+
+int run_dir_find(const char *name, char *buf, size_t cap, struct err *err)
+{
+	char base[RUN_DIR_MAX];
+	int ret = run_dir_base(base, sizeof base, err);
+	if (ret < 0)
+		return ret;
+	int n = snprintf(buf, cap, "%s/%s", base, name);
+	if (n >= 0 && (size_t)n < cap && (!is_mine(base) || access(buf, F_OK) != 0))
+		n = snprintf(buf, cap, SYSTEM_BASE "/%s", name);
+	return n < 0 || (size_t)n >= cap ? fail(err, ENAMETOOLONG, "the runtime directory of \"%.40s\"", name) : 0;
 }
 
 /* Opens the base, made when missing, and its lock, taken. */

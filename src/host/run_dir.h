@@ -26,6 +26,8 @@ struct run_dir {
 
 /* Where instances are for this user. */
 int run_dir_base(char *buf, size_t cap, struct err *err);
+/* Where an instance that others own may be looked for: this user's directory of that name if there is one, else root's. */
+int run_dir_find(const char *name, char *buf, size_t cap, struct err *err);
 /* Makes and locks it, empty. -EWOULDBLOCK: an instance of this name runs. */
 int run_dir_open(struct run_dir *d, const char *name, struct err *err);
 /* Empties and removes it; harmless when it is not held. */

@@ -3,6 +3,7 @@
 #include "image/cache.h"
 
 #include "base/cleanup.h"
+#include "base/make_path.h"
 #include "base/text.h"
 #include "image/slab.h"
 
@@ -16,22 +17,11 @@ enum { CACHED_BLOBS_MAX = 100000, HEX = 2 * OCI_SHA256_SIZE };
 
 /* --- the place ---------------------------------------------------------------------------------------------- */
 
-/* Makes the directory and those above it. */
+/* The directory, and that it can be used. */
 static int make_directories(const char *path)
 {
-	char part[PATH_MAX];
-	size_t n = strlen(path);
-	if (n == 0 || n >= sizeof part)
-		return -ENAMETOOLONG;
-	for (size_t i = 1; i <= n; i++) {
-		if (path[i] != '/' && path[i] != '\0')
-			continue;
-		memcpy(part, path, i);
-		part[i] = '\0';
-		if (mkdir(part, 0700) != 0 && errno != EEXIST)
-			return -errno;
-	}
-	return access(path, W_OK | X_OK) == 0 ? 0 : -errno;
+	int bad = make_path(path, 0700, NULL);
+	return bad == 0 && access(path, W_OK | X_OK) != 0 ? -errno : bad;
 }
 
 static bool default_dir(char *buf, size_t cap)

@@ -4,13 +4,14 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import Program, wait_for
 from enclave import PGP_TOOL, TEE_REX, Enclave, sha256
 from fake_host import flip_proxy
 from gateway import Gateway, head, prove_body
@@ -236,6 +237,7 @@ def test_settings_reach_the_gateway_under_run(tmp_path, short_dir, free_port):
         done = subprocess.run([TEE_REX, "operator", "versions", "--socket", operator], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert e.stop() == 0
+        assert not operator.exists()                     # though it is not in the instance's directory
 
     file.write_text("gateway: {quiet: true}\n")
     with Enclave(directory, CONFIG.format(evil=sha256(EVIL)), ["--file", file, "--gateway", f"127.0.0.1:{free_port}"]) as e:
@@ -244,3 +246,67 @@ def test_settings_reach_the_gateway_under_run(tmp_path, short_dir, free_port):
         assert c.getresponse().status == 200
         assert e.stop() == 0
         assert b"/health" not in e.process.stdout.read()
+
+
+def post_async(port, message):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    c.request("POST", "/prove", prove_body(message), {"Prefer": "respond-async"})
+    r = c.getresponse()
+    assert r.status == 202 and json.loads(r.read())["answer_survives_restart"] is True
+    return r.headers["Location"]
+
+
+@pytest.mark.parametrize("by", ["operator drain", "SIGTERM"])
+def test_an_instance_ends_with_its_gateway_in_order(short_dir, free_port, by):
+    """The job that nobody is connected for is finished first, by an enclave that is still there; then all ends, with status 0."""
+    short_dir.chmod(0o755)                               # the gateway's user comes to its directory
+    file, kept, port = short_dir / "i.yaml", short_dir / "lib" / "kept", free_port
+    file.write_text(f"gateway: {{keep_dir: {kept}, grace_s: 20}}\n")
+    arguments = ["--file", file, "--gateway", f"127.0.0.1:{port}"]
+    with Enclave(short_dir, CONFIG.format(evil=sha256(EVIL)), arguments) as e:
+        e.upload("1.0", EVIL)
+        job = post_async(port, e.encrypt(b"sleep 2000 96\n"))
+        operator = os.path.join(os.path.dirname(e.socket), "operator.sock")
+        if by == "SIGTERM":
+            e.process.terminate()
+        else:
+            assert subprocess.run([TEE_REX, "operator", "drain", "--socket", operator], timeout=30).returncode == 0
+        assert e.process.wait(30) == 0
+        said = e.log.read_text()
+        assert ("the gateway was told to drain, and has ended" in said) == (by == "operator drain") and "lost" not in said, said
+        assert len(list(kept.iterdir())) == 1 and kept.stat().st_mode & 0o777 == 0o700
+        e.start()                                        # the next life of the instance
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        c.request("GET", job)
+        r = c.getresponse()
+        assert r.status == 200 and json.loads(r.read())["state"] == "done"
+        assert e.stop() == 0
+
+
+def test_a_gateway_that_dies_takes_the_instance_along(tmp_path, free_port):
+    with Enclave(tmp_path, CONFIG.format(evil=sha256(EVIL)), ["--gateway", f"127.0.0.1:{free_port}"]) as e:
+        os.kill(next(pid for pid, name in e.descendants().items() if name == "tee-rex"), 9)
+        assert e.process.wait(20) == 1 and "gateway was killed by signal 9" in e.log.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_a_user_finds_the_own_instance_by_name(short_dir, free_port):
+    """As status and stop do: the user's runtime directory first, then root's (of which run_dir_test knows)."""
+    runtime = short_dir / "run"
+    directory = runtime / "tee-rex" / "mine"
+    directory.mkdir(parents=True)
+    short_dir.chmod(0o755)
+    (short_dir / "mine.yaml").write_text(f"gateway: {{listen: '127.0.0.1:{free_port}'}}\n")
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(directory / "service.sock"))
+        service.listen()
+        service.settimeout(10)
+        for path in (runtime, runtime / "tee-rex", directory, directory / "service.sock"):
+            os.chown(path, 65534, 65534)
+        with Program(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"XDG_RUNTIME_DIR={runtime}", TEE_REX, "gateway",
+                      short_dir / "mine.yaml"], short_dir) as g:
+            wait_for(lambda: "listening on" in g.stderr)
+            with socket.create_connection(("127.0.0.1", free_port), 10) as c:
+                c.sendall(head("GET", "/encryption-public-key"))
+                service.accept()[0].close()
+            assert g.stop() == 0

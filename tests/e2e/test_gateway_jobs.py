@@ -162,7 +162,7 @@ def test_a_restart_says_so(start, prover, short_dir, hold):
     job = post(first, b"x")
     assert first.stop() == 0
     second = start(prover.path)
-    second.get(job).error(410, "The gateway was started anew since it accepted this job, whose answer is lost: post the request again", "cancelled")
+    second.get(job).error(410, "The gateway was started anew since it accepted this job, whose answer was lost with it or has been kept long enough: post the request again", "cancelled")
 
 
 def test_an_answer_is_kept_as_long_as_configured(start, prover):

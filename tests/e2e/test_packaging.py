@@ -219,7 +219,7 @@ def test_the_gateway_takes_the_service_managers_sockets(build, short_dir):
                     assert c.recv(100).startswith(b"HTTP/1.1 200")
             assert (short_dir / "log").read_text().count("listening on") == 2
             gateway.terminate()
-            assert notify.recv(100) == b"STOPPING=1"
+            assert notify.recv(100).startswith(b"STATUS=draining") and notify.recv(100).startswith(b"STOPPING=1\nEXTEND_TIMEOUT_USEC=")
             assert gateway.wait(20) == 0
         finally:
             gateway.kill()

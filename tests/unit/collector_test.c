@@ -31,12 +31,21 @@ static void on_line(struct collector *me, enum control_kind kind, struct bytes j
 	snprintf(last_text, sizeof last_text, "%s", text);
 }
 
+static uint64_t not_heard[2];
+
+static void on_withheld(struct collector *me, bool log, uint64_t lines)
+{
+	(void)me;
+	not_heard[log] += lines;
+}
+
 static int set_up(void **state)
 {
 	(void)state;
 	heard = 0;
 	last_json[0] = last_text[0] = '\0';
-	c = (struct collector){ .on_line = on_line };
+	c = (struct collector){ .on_line = on_line, .on_withheld = on_withheld };
+	not_heard[0] = not_heard[1] = 0;
 	if (loop_open(&loop, &err) != 0)
 		return 1;
 	collector_init(&c, &loop);
@@ -274,6 +283,36 @@ static void a_flood_is_held_back(void **state)
 	close(pair[0]);
 }
 
+/* Every line is taken and counted, and what is passed on has an end; events have their own. */
+static void what_is_passed_on_is_bounded(void **state)
+{
+	(void)state;
+	static char text[1024], line[2048];
+	const unsigned many = 4 * COLLECTOR_PASSED_BURST / sizeof text;
+	memset(text, 'x', sizeof text - 1);
+	for (unsigned i = 0; i < many; i++) {
+		snprintf(line, sizeof line, "{\"kind\":\"log\",\"seq\":%u,\"ms\":1,\"service\":\"a\",\"text\":\"%s\"}", i, text);
+		assert_true(take(line));
+	}
+	assert_int_equal(c.taken[1], many);
+	assert_int_equal(heard + c.withheld[1], many);
+	/* what the clock gives back meanwhile is little, even on a slow machine */
+	assert_in_range(heard, COLLECTOR_PASSED_BURST / sizeof line, many / 2);
+	assert_int_equal(not_heard[1] + c.passing[1].unsaid, c.withheld[1]);
+	unsigned before = heard;
+	assert_true(take("{\"kind\":\"boot\",\"seq\":0,\"ms\":1,\"stage\":\"late\"}"));
+	assert_int_equal(heard, before + 1);
+	assert_int_equal(c.withheld[0], 0);
+
+	/* after a while there is room again, and a word about what was not shown comes first */
+	c.passing[1].at_ms -= 1000;
+	snprintf(line, sizeof line, "{\"kind\":\"log\",\"seq\":%u,\"ms\":1,\"service\":\"a\",\"text\":\"end\"}", many);
+	assert_true(take(line));
+	assert_int_equal(heard, before + 2);
+	assert_int_equal(not_heard[1], c.withheld[1]);
+	assert_int_equal(c.passing[1].unsaid, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void)
 {
@@ -285,6 +324,7 @@ int main(void)
 		TEST(connections_are_bounded),
 		TEST(who_is_not_init_is_not_heard),
 		TEST(a_flood_is_held_back),
+		TEST(what_is_passed_on_is_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,13 @@ static int dial(int *ret_fd, struct err *why)
 	return 0;
 }
 
+static void on_withheld(struct collector *who, bool log, uint64_t lines)
+{
+	(void)who;
+	(void)log;
+	(void)lines;
+}
+
 static void on_line(struct collector *me, enum control_kind kind, struct bytes json, const char *text)
 {
 	(void)me, (void)kind, (void)json, (void)text;
@@ -48,7 +55,7 @@ static int set_up(void **state)
 	memset(&e, 0, sizeof e);
 	absent = false;
 	far_end = -1;
-	c = (struct collector){ .on_line = on_line };
+	c = (struct collector){ .on_line = on_line, .on_withheld = on_withheld };
 	if (loop_open(&loop, &err) != 0)
 		return 1;
 	events_init(&e);

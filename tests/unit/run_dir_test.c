@@ -135,6 +135,21 @@ static void a_look_at_what_was_left_does_not_refuse_the_next_start(void **state)
 	run_dir_close(&d);
 }
 
+static void an_instance_of_ones_own_is_found_first(void **state)
+{
+	char found[RUN_DIR_MAX], path[128];
+	struct run_dir d;
+	struct err err;
+	(void)state;
+	assert_int_equal(run_dir_find("x", found, sizeof found, &err), 0);
+	assert_string_equal(found, "/run/tee-rex/x");
+	assert_int_equal(run_dir_open(&d, "x", &err), 0);
+	assert_int_equal(run_dir_find("x", found, sizeof found, &err), 0);
+	assert_string_equal(found, below("x", path));
+	run_dir_close(&d);
+	assert_int_equal(run_dir_find("x", found, 8, &err), -ENAMETOOLONG);
+}
+
 static void what_may_not_be_looked_at_is_not_called_dead(void **state)
 {
 	struct run_dir d;
@@ -154,6 +169,7 @@ int main(void)
 		cmocka_unit_test(what_a_killed_one_left_goes),
 		cmocka_unit_test(nobody_else_can_hold_it_up),
 		cmocka_unit_test(a_look_at_what_was_left_does_not_refuse_the_next_start),
+		cmocka_unit_test(an_instance_of_ones_own_is_found_first),
 		cmocka_unit_test(what_may_not_be_looked_at_is_not_called_dead),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
