@@ -59,7 +59,8 @@ def test_image(programs, tmp_path):
     result = build(layout.path, tmp_path / "app.eif", *parts)
     made = Built(tmp_path / "app.eif")
     assert result["architecture"] == "arm64" and flags(tmp_path / "app.eif") == 1
-    assert made.cmdline == "reboot=k panic=-1 pci=off console=ttyS0 random.trust_cpu=on rootfstype=ramfs root=/dev/ram0"
+    assert made.cmdline == ("reboot=k panic=-1 pci=off console=ttyS0 random.trust_cpu=on rootfstype=ramfs root=/dev/ram0 "
+                            "random.trust_bootloader=off swiotlb=noforce page_alloc.shuffle=1")
     assert made.boot[b"init"].data == programs["tee-rex-init"].read_bytes()
     assert (unsquash(made, tmp_path / "squashfs") / "bin/app").read_bytes() == programs["tee-rex-launcher"].read_bytes()
     mine = registers(tmp_path / "app.eif")
