@@ -62,9 +62,9 @@ def cpio(files):
 DIRECTORY, PROGRAM, PLAIN, DEVICE = 0o040755, 0o100755, 0o100644, 0o020666
 
 
-def ramdisk(table, init=None, app=None):
+def ramdisk(table, init=None, app=None, top=None):
     """The boot ramdisk with this service table, and an application of plain files (name -> bytes) under /app;
-    None is a node of the console's."""
+    None is a node of the console's. top: more files beside init."""
     files = {name: (DIRECTORY, b"") for name in ("dev", "proc", "sys", "run", "tmp", "app", "etc", "etc/tee-rex")}
     files["dev/console"] = (0o020600, b"")
     files["init"] = (PROGRAM, pathlib.Path(init or BUILD / "tests/tee-rex-init-UNSAFE").read_bytes())
@@ -76,6 +76,7 @@ def ramdisk(table, init=None, app=None):
         for parent in reversed(pathlib.PurePath(f"app/{name}").parents[:-2]):
             files.setdefault(str(parent), (DIRECTORY, b""))
         files[f"app/{name}"] = (DEVICE if data is None else PLAIN, data or b"")
+    files.update({name: (PLAIN, data) for name, data in (top or {}).items()})
     return cpio(files)
 
 

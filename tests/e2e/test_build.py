@@ -209,6 +209,35 @@ def test_nothing_to_start(tmp_path, parts):
         assert code == "no-program" and word in message
 
 
+def test_kernel_with_its_driver_and_configuration_beside_it(tmp_path, parts):
+    """Stock kernels: no configuration inside, NSM as a module. Both are checked, and the module goes into the boot ramdisk."""
+    layout = simple_layout(tmp_path / "layout", APP, config={"Cmd": ["app"]})
+    (tmp_path / "bare").write_bytes(bzimage(b"\x7fELF" + bytes(9000)))
+    (tmp_path / "config").write_text(FRAGMENT.replace("CONFIG_NSM=y", "CONFIG_NSM=m").replace("# CONFIG_MODULES is not set", "CONFIG_MODULES=y"))
+    options = ["--kernel", tmp_path / "bare", *parts[2:]]
+    assert refused(layout.path, tmp_path / "x.eif", *options)[0] == "bad-kernel"
+    code, message = refused(layout.path, tmp_path / "x.eif", *options, "--config", tmp_path / "config")
+    assert code == "bad-kernel" and "CONFIG_NSM" in message and "--module" in message
+    (tmp_path / "nsm.ko").write_bytes(module(b"name=nsm\0vermagic=6.12.1-enclave SMP\0"))
+    result = build(layout.path, tmp_path / "app.eif", *options, "--config", tmp_path / "config", "--module", tmp_path / "nsm.ko")
+    assert result["warnings"] == [{"kind": "kernel", "option": "CONFIG_MODULES"}]
+    made = Built(tmp_path / "app.eif")
+    assert made.boot[b"nsm.ko"].data == (tmp_path / "nsm.ko").read_bytes() and made.boot[b"nsm.ko"].mode & 0o7777 == 0o444
+    for info in (b"name=other\0vermagic=6.12.1-enclave SMP\0", b"name=nsm\0vermagic=6.1.0 SMP\0", b"name=nsm\0"):
+        (tmp_path / "nsm.ko").write_bytes(module(info))
+        assert refused(layout.path, tmp_path / "x.eif", *options, "--config", tmp_path / "config", "--module", tmp_path / "nsm.ko")[0] == "bad-kernel"
+
+
+def module(modinfo):
+    """An ELF object that has nothing but a .modinfo."""
+    names = b"\0.modinfo\0.shstrtab\0"
+    at = 64
+    head = struct.pack("<4s5B7x2HI3QI6H", b"\x7fELF", 2, 1, 1, 0, 0, 1, 62, 1, 0, 0, at + len(modinfo) + len(names), 0, 64, 0, 0, 64, 3, 2)
+    sections = bytes(64) + struct.pack("<2I4Q2I2Q", 1, 1, 0, 0, at, len(modinfo), 0, 0, 1, 0) + \
+        struct.pack("<2I4Q2I2Q", 10, 3, 0, 0, at + len(modinfo), len(names), 0, 0, 1, 0)
+    return head + modinfo + names + sections
+
+
 def test_bad_parts(tmp_path, parts):
     layout = simple_layout(tmp_path / "layout", APP, config={"Cmd": ["app"]})
     (tmp_path / "weak").write_bytes(bzimage(with_config(FRAGMENT + "# CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES is not set\n")))

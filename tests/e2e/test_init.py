@@ -1,7 +1,9 @@
 """tee-rex-init as PID 1 of a guest: with everything an enclave has (the simulator), and with a serial line and nothing else."""
 import json
+import pathlib
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -401,6 +403,50 @@ def test_without_an_nsm_nothing_starts(tmp_path):
     text, ended = guest.boot(tmp_path, probe("probe", "report", grant="root-capabilities"), init=guest.BUILD / "tee-rex-init", seconds=30)
     assert ended and "the enclave ends: boot failed: open the NSM device /dev/nsm" in text
     assert "REPORT" not in text
+
+
+def test_a_driver_that_cannot_be_loaded_is_an_end(tmp_path):
+    """/nsm.ko of the image, under a kernel that loads no modules."""
+    table = probe("probe", "report", grant="root-capabilities")
+    files = guest.ramdisk(table, guest.BUILD / "tee-rex-init", top={"nsm.ko": b"\x7fELF"})
+    (tmp_path / "initrd").write_bytes(files)
+    done = subprocess.run(guest.arguments(tmp_path / "initrd") + ["-serial", "stdio"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True)
+    assert "the enclave ends: boot failed: load /nsm.ko: Function not implemented" in done.stdout and "REPORT" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_driver_as_a_module(short_dir, tmp_path):
+    """A kernel with nsm.ko beside it, as stock kernels are: init loads it, the service attests, and no module is loaded after it."""
+    made = subprocess.run([guest.TOP / "scripts/guest-kernel", "--nsm-module"], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    kernel = pathlib.Path(made.stdout.strip())
+    (tmp_path / "root").mkdir()
+    (tmp_path / "look.c").write_text("""
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <string.h>
+        #include <errno.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(void) {
+            char c = '?';
+            int fd = open("/proc/sys/kernel/modules_disabled", O_RDONLY), nsm = open("/dev/nsm", O_RDWR);
+            if (read(fd, &c, 1) != 1) c = '-';
+            long loaded = syscall(SYS_finit_module, fd, "", 0);
+            fprintf(stderr, "look: disabled=%c nsm=%s load=%s file=%s\\n", c, nsm >= 0 ? "there" : strerror(errno), loaded == 0 ? "ok" : strerror(errno),
+                    access("/nsm.ko", F_OK) == 0 ? "there" : "gone");
+            for (;;) pause();
+        }""")
+    subprocess.run(["gcc", "-static", "-O1", "-o", tmp_path / "root/look", tmp_path / "look.c"], check=True)
+    (tmp_path / "table").write_text("[service look]\narg = /look\ngrant = root-capabilities\ngrant = nsm\nlog = stderr\n")
+    command = [guest.BUILD / "tee-rex", "build", f"dir:{tmp_path}/root", "--kernel", kernel / "bzImage", "--service", tmp_path / "table", "-o", tmp_path / "app.eif"]
+    assert subprocess.run(command, capture_output=True).returncode == 1        # NSM is not built in
+    done = subprocess.run([*command, "--module", kernel / "nsm.ko"], capture_output=True, text=True)
+    assert done.returncode == 0 and "CONFIG_MODULES" in done.stderr, done.stderr
+    with Vm(short_dir, tmp_path / "app.eif", memory=128, ready="started") as vm:
+        wait_for(lambda: "look: " in vm.log.read_text(errors="replace"), 120, "the service's word")
+        line = next(line for line in vm.log.read_text().splitlines() if "look: " in line)
+    assert line.endswith("look: disabled=1 nsm=there load=Operation not permitted file=gone"), line
 
 
 def test_without_a_parent_nothing_waits(tmp_path):

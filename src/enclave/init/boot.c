@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 /* --- mounts --------------------------------------------------------------------------------------- */
@@ -86,6 +87,19 @@ int boot_system(const struct service_table *t, struct err *err)
 	if (bad == 0 && sethostname(t->hostname, strlen(t->hostname)) != 0)
 		bad = fail(err, errno, "set the host name %s", t->hostname);
 	return bad;
+}
+
+/* --- the NSM's driver ------------------------------------------------------------------------------ */
+int boot_module(struct err *err)
+{
+	CLEANUP(close_fd) int fd = open(BOOT_MODULE, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return fail(err, errno, "open " BOOT_MODULE);
+	if (fd >= 0 && access("/dev/nsm", F_OK) != 0 && syscall(SYS_finit_module, fd, "", 0) != 0)
+		return fail(err, errno, "load " BOOT_MODULE);
+	if (fd >= 0 && unlink(BOOT_MODULE) != 0)
+		return fail(err, errno, "remove " BOOT_MODULE);
+	return set("/proc/sys/kernel/modules_disabled", "1", err);
 }
 
 /* --- entropy -------------------------------------------------------------------------------------- */

@@ -90,7 +90,9 @@ static int load_table(struct err *err)
 /* Without entropy no key may be made. Test programs alone may go on, to boot where no NSM is. */
 static int entropy(struct err *err)
 {
-	int bad = boot_entropy(&init.nsm, &init.nsm_device, err);
+	int bad = boot_module(err);
+	if (bad == 0)
+		bad = boot_entropy(&init.nsm, &init.nsm_device, err);
 #ifdef TEEREX_TEST_GUARDS
 	if (bad != 0) {
 		console_say("tee-rex-init-UNSAFE: going on without: %s", err->text);
