@@ -60,7 +60,7 @@ int nitro_memory_refuse(const struct nitro_node *nodes, size_t count, uint64_t b
 	struct writer w = writer_of(text, sizeof text - 1);
 	uint64_t need = (bytes + (1 << 20) - 1) >> 20, all = 0;
 	for (size_t i = 0; i < count && !w.full; i++) {
-		put_fmt(&w, "%snode %d has %llu of %llu MiB free (%llu × 1 GiB, %llu × 2 MiB)", i > 0 ? ", " : "", nodes[i].node,
+		put_fmt(&w, "%snode %d has %llu of %llu MiB free (%llu of 1 GiB, %llu of 2 MiB)", i > 0 ? ", " : "", nodes[i].node,
 		        (unsigned long long)mib(&nodes[i], true), (unsigned long long)mib(&nodes[i], false),
 		        (unsigned long long)nodes[i].free[HUGE_1G], (unsigned long long)nodes[i].free[HUGE_2M]);
 		all += mib(&nodes[i], true);

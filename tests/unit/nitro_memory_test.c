@@ -79,7 +79,7 @@ static void a_refusal_has_the_numbers(void **state)
 	nodes[0].total[HUGE_2M] = 500;
 	assert_int_equal(nitro_memory_refuse(nodes, 2, MIB(1024), &err), -ENOMEM);
 	assert_string_equal(err.text, "1024 MiB of huge pages are needed on one NUMA node; node 0 has 800 of 1000 MiB free "
-	                    "(0 × 1 GiB, 400 × 2 MiB), node 1 has 600 of 600 MiB free (0 × 1 GiB, 300 × 2 MiB) (together enough, "
+	                    "(0 of 1 GiB, 400 of 2 MiB), node 1 has 600 of 600 MiB free (0 of 1 GiB, 300 of 2 MiB) (together enough, "
 	                    "but an enclave's memory must be on one node). Reserve them: tee-rex reserve --memory 1024");
 	assert_int_equal(nitro_memory_refuse(nodes, 1, MIB(1024) + 1, &err), -ENOMEM);
 	assert_non_null(strstr(err.text, "1025 MiB of huge pages"));
