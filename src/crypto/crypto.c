@@ -27,8 +27,6 @@ int crypto_lock_secrets(struct err *err)
 	            "lock %d KiB of memory for keys (raise RLIMIT_MEMLOCK: ulimit -l)", SECURE_HEAP_SIZE >> 10);
 }
 
-void crypto_wipe(void *p, size_t n) { OPENSSL_cleanse(p, n); }
-
 bool crypto_equal(struct bytes a, struct bytes b)
 {
 	return a.n == b.n && (a.n == 0 || CRYPTO_memcmp(a.p, b.p, a.n) == 0);

@@ -21,6 +21,8 @@ enum {
 int crypto_lock_secrets(struct err *err);
 /* Overwrites memory in a way the compiler keeps. */
 void crypto_wipe(void *p, size_t n);
+/* Overwrites what calls to libcrypto left that were made from about here: the stack below the caller, vector registers. */
+void crypto_wipe_traces(void);
 /* Constant-time equality; false at once when the lengths differ. */
 bool crypto_equal(struct bytes a, struct bytes b);
 /* From libcrypto's generator, seeded by the kernel. */

@@ -32,6 +32,7 @@ void pgp_decrypt_free(struct pgp_decrypt *d)
 {
 	pgp_chunks_close(&d->chunks);
 	crypto_wipe(d, sizeof *d);
+	crypto_wipe_traces();
 }
 
 /* --- session keys ----------------------------------------------------------------------- */

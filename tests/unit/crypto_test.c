@@ -492,6 +492,20 @@ static void private_keys_live_in_locked_memory(void **state)
 	assert_int_equal(CRYPTO_secure_used(), before);
 }
 
+#ifdef __x86_64__
+static void nothing_stays_in_vector_registers(void **state)
+{
+	static const uint8_t secret[16] = "0123456789abcde";
+	uint8_t low[16], high[16];
+	(void)state;
+	__asm__ volatile("movdqu %0, %%xmm3\n\tmovdqu %0, %%xmm14" :: "m"(secret) : "xmm3", "xmm14");
+	crypto_wipe_traces();
+	__asm__ volatile("movdqu %%xmm3, %0\n\tmovdqu %%xmm14, %1" : "=m"(low), "=m"(high));
+	for (size_t i = 0; i < sizeof low; i++)
+		assert_true(low[i] == 0xff && high[i] == 0xff);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,6 +528,9 @@ int main(void)
 		cmocka_unit_test(p384_refuses_points_off_the_curve),
 		cmocka_unit_test(p384_keys_survive_pem),
 		cmocka_unit_test(p384_refuses_keys_of_other_kinds),
+#ifdef __x86_64__
+		cmocka_unit_test(nothing_stays_in_vector_registers),
+#endif
 		cmocka_unit_test(private_keys_live_in_locked_memory),
 	};
 	return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
