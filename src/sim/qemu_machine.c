@@ -2,98 +2,18 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "host/run_dir.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
+#include <time.h>
 
-enum { PROBE_MS = 4000, VERSION_MS = 10 * 1000 };
-
-/* --- running QEMU to learn something -------------------------------------------------------------------------- */
-
-/* Runs argv for at most timeout_ms; its standard output goes to buf. keep: a descriptor to inherit as number 3, or -1.
- * The exit status, or -errno; -ETIMEDOUT after killing it. */
-static int run_briefly(const char *const *argv, int keep, int timeout_ms, char *buf, size_t cap)
-{
-	int fds[2];
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return -errno;
-	CLEANUP(close_fd) int from = fds[0], to = fds[1];
-	pid_t parent = getpid(), pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() == parent && dup2(null, 0) == 0 && dup2(to, 1) == 1 && dup2(null, 2) == 2 && (keep < 0 || dup2(keep, 3) == 3))
-			execv(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	close_fd(&to);
-	int64_t until = clock_monotonic_ms() + timeout_ms;
-	size_t n = 0;
-	bool late = false;
-	for (ssize_t got = 1; got > 0;) {        /* until it closes its output: it has ended */
-		int64_t left = until - clock_monotonic_ms();
-		struct pollfd p = { .fd = from, .events = POLLIN };
-		char more[256];
-		late = left <= 0 || poll(&p, 1, (int)left) == 0;
-		if (late) {
-			kill(pid, SIGKILL);
-			break;
-		}
-		got = read(from, more, sizeof more);
-		for (ssize_t i = 0; i < got && n + 1 < cap; i++)
-			buf[n++] = more[i];
-	}
-	if (cap > 0)
-		buf[n] = '\0';
-	int status = 0;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return late ? -ETIMEDOUT : WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
-}
-
-static const char install[] = "install the package qemu-system-x86, version 10 or later (Debian 13 has it; on Debian 12, as root: "
-	"scripts/backports install qemu-system-x86)";
-
-int qemu_find(struct qemu_program *ret, struct err *err)
-{
-	static const char name[] = "qemu-system-x86_64";
-	const char *path = getenv("PATH");
-	char said[512];
-	ret->path[0] = '\0';
-	for (const char *p = path != NULL ? path : "/usr/bin:/bin"; ret->path[0] == '\0' && *p != '\0';) {
-		size_t n = strcspn(p, ":");
-		snprintf(ret->path, sizeof ret->path, "%.*s/%s", (int)n, p, name);
-		if (n == 0 || access(ret->path, X_OK) != 0)
-			ret->path[0] = '\0';
-		p += n + (p[n] == ':');
-	}
-	if (ret->path[0] == '\0') {
-		fail(err, ENOENT, "%s is not installed: %s", name, install);
-		return -ENOENT;
-	}
-	const char *const argv[] = { ret->path, "--version", NULL };
-	int status = run_briefly(argv, -1, VERSION_MS, said, sizeof said);
-	const char *v = strstr(said, "version ");
-	if (status != 0 || v == NULL)
-		return fail(err, 0, "%s --version does not tell a version; %s", ret->path, install);
-	snprintf(ret->version, sizeof ret->version, "%.*s", (int)strcspn(v + 8, " \n("), v + 8);
-	if (atoi(ret->version) < QEMU_MAJOR_MIN)
-		return fail(err, 0, "%s is version %s: %s", ret->path, ret->version, install);
-	return 0;
-}
+enum { PROBE_MS = 4000 };
 
 /* --- KVM ------------------------------------------------------------------------------------------------------ */
 
@@ -115,7 +35,7 @@ static bool try_kvm(const struct qemu_program *q, int kernel_fd)
 		.vsock = -1, .console = -1,
 	};
 	log_info("finding out whether KVM runs a guest here (at most %d s; remembered until this machine boots again)", PROBE_MS / 1000);
-	return qemu_argv(&m, argv, text, &err) == 0 && run_briefly(argv, kernel_fd, PROBE_MS, said, sizeof said) == 0;
+	return qemu_argv(&m, argv, text, &err) == 0 && qemu_run_briefly(argv, kernel_fd, "", PROBE_MS, said, sizeof said) == 0;
 }
 
 bool qemu_kvm_works(const struct qemu_program *q, int kernel_fd)

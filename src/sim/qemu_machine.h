@@ -2,21 +2,13 @@
 #ifndef SIM_QEMU_MACHINE_H
 #define SIM_QEMU_MACHINE_H
 
-#include "base/fail.h"
+#include "sim/qemu_program.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { QEMU_MAJOR_MIN = 10, QEMU_ARGS_MAX = 64, QEMU_TEXT_MAX = 4096 };
-
-struct qemu_program {
-	char path[256];
-	char version[64];                        /* "10.0.2" */
-};
-/* Looks along PATH. -ENOENT and what to install when there is none, or it is too old. */
-int qemu_find(struct qemu_program *ret, struct err *err);
+enum { QEMU_ARGS_MAX = 64, QEMU_TEXT_MAX = 4096 };
 
 /* Whether KVM runs a guest here, found out by letting it: the kernel in this memfd, without anything to boot, panics and
  * resets within a second. The verdict is kept beside the instances' runtime directories until this machine boots again. */

@@ -9,6 +9,8 @@
  * QEMU is trusted with its own memory; the guest is not. */
 #include "sim/nsm_queue.h"
 
+#include "base/cleanup.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +31,7 @@
 #define VDPA_NSM_FD "TEE_REX_SIM_NSM_FD"
 
 enum { DEVICE_ID = 33, QUEUE_SIZE = 16, ANSWER_MS = 10 * 1000 };
+#define BACKEND_FEATURES ((UINT64_C(1) << VHOST_BACKEND_F_IOTLB_MSG_V2) | (UINT64_C(1) << VHOST_BACKEND_F_SUSPEND))
 #define FEATURES ((UINT64_C(1) << VIRTIO_F_VERSION_1) | (UINT64_C(1) << VIRTIO_F_ACCESS_PLATFORM))
 
 static struct device {
@@ -37,7 +40,7 @@ static struct device {
 	struct guest_memory memory;
 	struct nsm_queue queue;
 	uint8_t status;
-	bool enabled;
+	bool enabled, suspended;
 	uint32_t size;
 	uint16_t base;
 	uint64_t desc, avail, used;
@@ -48,7 +51,7 @@ static struct device {
 
 static void start_or_stop(void)
 {
-	bool run = dev.enabled && dev.status & VIRTIO_CONFIG_S_DRIVER_OK && dev.size != 0;
+	bool run = dev.enabled && !dev.suspended && dev.status & VIRTIO_CONFIG_S_DRIVER_OK && dev.size != 0;
 	if (run && !dev.queue.q.started) {
 		if (!virtq_start(&dev.queue.q, &dev.memory, dev.size, dev.desc, dev.avail, dev.used, dev.base))
 			dev.size = 0;            /* not in the guest's memory: never */
@@ -163,10 +166,17 @@ static void set_status(uint8_t status)
 	if (status == 0) {                       /* reset */
 		virtq_stop(&dev.queue.q);
 		dev.queue.q.broken = NULL;
-		dev.enabled = false;
+		dev.enabled = dev.suspended = false;
 		dev.base = 0;
 	}
 	start_or_stop();
+}
+
+/* QEMU closes its own while the thread may be at it, and then the number is somebody else's. */
+static void hold(int *ours, int fd)
+{
+	close_fd(ours);
+	*ours = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 static int answer_ioctl(unsigned long request, void *p)
@@ -184,18 +194,23 @@ static int answer_ioctl(unsigned long request, void *p)
 	case VHOST_VDPA_GET_STATUS: *(uint8_t *)p = dev.status; break;
 	case VHOST_VDPA_SET_STATUS: set_status(*(const uint8_t *)p); break;
 	case VHOST_GET_FEATURES: *(uint64_t *)p = FEATURES; break;
-	case VHOST_GET_BACKEND_FEATURES: *(uint64_t *)p = UINT64_C(1) << VHOST_BACKEND_F_IOTLB_MSG_V2; break;
+	case VHOST_GET_BACKEND_FEATURES: *(uint64_t *)p = BACKEND_FEATURES; break;
 	case VHOST_SET_VRING_NUM: dev.size = virtq_size_valid(state->num) ? state->num : 0; break;
 	case VHOST_SET_VRING_BASE: dev.base = (uint16_t)state->num; break;
 	case VHOST_GET_VRING_BASE: state->num = dev.queue.q.started ? dev.queue.q.next_avail : dev.base; break;
 	case VHOST_SET_VRING_ADDR:
 		dev.desc = addr->desc_user_addr, dev.avail = addr->avail_user_addr, dev.used = addr->used_user_addr;
 		break;
-	case VHOST_SET_VRING_KICK: dev.kick = file->fd; break;
-	case VHOST_SET_VRING_CALL: dev.call = file->fd; break;
+	case VHOST_SET_VRING_KICK: hold(&dev.kick, file->fd); break;
+	case VHOST_SET_VRING_CALL: hold(&dev.call, file->fd); break;
+	/* the queue's index does not change from here on: without this QEMU does not believe it, and complains at each end */
+	case VHOST_VDPA_SUSPEND:
+		dev.suspended = true;
+		start_or_stop();
+		break;
 	case VHOST_VDPA_SET_VRING_ENABLE: dev.enabled = state->num != 0; break;
 	case VHOST_SET_FEATURES: case VHOST_SET_BACKEND_FEATURES: case VHOST_SET_OWNER: case VHOST_VDPA_GET_CONFIG:
-	case VHOST_VDPA_SET_CONFIG: case VHOST_VDPA_SET_CONFIG_CALL: case VHOST_VDPA_SUSPEND:
+	case VHOST_VDPA_SET_CONFIG: case VHOST_VDPA_SET_CONFIG_CALL:
 		break;
 	default:
 		errno = ENOTTY;

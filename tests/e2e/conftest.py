@@ -59,6 +59,20 @@ def free_port():
         return s.getsockname()[1]
 
 
+def slowest(times):
+    """(the longest, the 99.9th percentile) of so many seconds."""
+    ordered = sorted(times)
+    return ordered[-1], ordered[max(0, -(-len(ordered) * 999 // 1000) - 1)]
+
+
+def tell_slowest(what, runs):
+    """Prints what runs (lists of seconds) took at most, each for itself and all together; the longest of all."""
+    each = ", ".join(f"{slowest(r)[0] * 1000:.0f} ms" for r in runs)
+    worst, p999 = slowest([t for r in runs for t in r])
+    print(f"\n{what}: {len(runs)} runs of {len(runs[0])}: at most {each}; of all {worst * 1000:.0f} ms, p99.9 {p999 * 1000:.0f} ms")
+    return worst
+
+
 def wait_for(condition, seconds=5.0, what="condition"):
     """Polls until condition() is true and returns its value; fails after so many seconds."""
     end = time.monotonic() + seconds
