@@ -66,8 +66,8 @@ def make(directory, config, *options):
 class Prover(Vm):
     """An enclave with the prover in it, and its clients."""
 
-    def __init__(self, directory, image, arguments=(), memory=256, **more):
-        super().__init__(directory, image, arguments, memory, ready="service", **more)
+    def __init__(self, directory, image, arguments=(), memory=256, ready="service", **more):
+        super().__init__(directory, image, arguments, memory, ready=ready, **more)
 
     def encrypt(self, data, name=""):
         key, plain, out = (self.directory / n for n in ("key.asc", "plain", "message.pgp"))

@@ -1,7 +1,7 @@
 /* A hostile prover program: each probe tries to get out of the cell or to harm others from inside.
  *
  *     evil_cell INPUT OUTPUT_DIR     reads "NAME ARGUMENT…" from the input's first line, leaves "ok" (it worked)
- *                                    or the errno's name as the proof
+ *                                    or the errno's name as the proof; "pad NAME …": 32 bytes of it, as a proof is
  *     evil_cell victim WORD          the one outside: keeps the word, prints where, says when SIGUSR1 came
  *     evil_cell spin MS              another one outside, that wants the CPU
  *
@@ -158,6 +158,52 @@ static bool try_ptrace(char **a)
 	return ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0 && waitpid(pid, NULL, __WALL) == pid && ptrace(PTRACE_DETACH, pid, 0, 0) == 0;
 }
 
+/* A process by its name, as far as /proc shows it; 0: not there. */
+static pid_t named(const char *name)
+{
+	char path[64], comm[64];
+	for (pid_t pid = 1; pid < 4096; pid++) {
+		snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+		FILE *f = fopen(path, "r");
+		bool is = f != NULL && fgets(comm, sizeof comm, f) != NULL && strncmp(comm, name, strlen(name)) == 0;
+		if (f != NULL)
+			fclose(f);
+		if (is)
+			return pid;
+	}
+	return 0;
+}
+
+static bool try_ptrace_named(char **a)   /* NAME; where it is not to be seen, whoever is 1 */
+{
+	char pid[16];
+	pid_t found = named(a[0]);
+	snprintf(pid, sizeof pid, "%d", found != 0 ? (int)found : 1);
+	return try_ptrace((char *[]){ pid, NULL });
+}
+
+static bool try_kill_named(char **a)     /* NAME, with the signal that is none */
+{
+	pid_t pid = named(a[0]);
+	return pid == 0 ? because(ESRCH) : kill(pid, 0) == 0;
+}
+
+static bool try_mem_named(char **a)      /* NAME: a byte of its first mapping */
+{
+	char path[64], line[256], c;
+	pid_t pid = named(a[0]);
+	unsigned long at;
+	if (pid == 0)
+		return because(ENOENT);
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	FILE *maps = fopen(path, "r");
+	if (maps == NULL || fgets(line, sizeof line, maps) == NULL || sscanf(line, "%lx", &at) != 1)
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+	int fd = open(path, O_RDONLY);
+	return fd >= 0 && pread(fd, &c, 1, (off_t)at) == 1;
+}
+
 static bool try_ptrace_child(char **a)   /* one's own: nothing but the system call stands in the way */
 {
 	(void)a;
@@ -202,6 +248,17 @@ static bool try_find(char **a)           /* PATH WORD: the file starts with it *
 	if (fd < 0 || read(fd, got, sizeof got - 1) < 0)
 		return false;
 	return strncmp(got, a[1], strlen(a[1])) == 0 || because(EBADMSG);
+}
+
+static bool try_find_anywhere(char **a)  /* WORD: the input of some job starts with it */
+{
+	char path[64];
+	for (int pid = 1; pid < 4096; pid++) {
+		snprintf(path, sizeof path, "/proc/%d/root/job/input", pid);
+		if (try_find((char *[]){ path, a[0], NULL }))
+			return true;
+	}
+	return because(ENOENT);
 }
 
 static bool try_list(char **a) { int fd = open(a[0], O_RDONLY | O_DIRECTORY); return fd >= 0; }
@@ -455,9 +512,12 @@ static bool try_key_find(char **a) { return syscall(SYS_keyctl, KEY_SEARCH, USER
 static const struct { const char *name; bool (*run)(char **args); } probes[] = {
 	{ "socket", try_socket }, { "socketpair", try_socketpair }, { "unix", try_unix }, { "connect", try_connect },
 	{ "bind", try_bind }, { "io_uring", try_io_uring }, { "vsock", try_vsock },
-	{ "mem", try_mem }, { "vm-readv", try_vm_readv }, { "ptrace", try_ptrace }, { "ptrace-child", try_ptrace_child },
-	{ "kill", try_kill }, { "kill-keeper", try_kill_keeper }, { "pidfd-getfd", try_pidfd_getfd }, { "kcmp", try_kcmp },
-	{ "read", try_read }, { "find", try_find }, { "list", try_list }, { "open-write", try_open_write }, { "write", try_write },
+	{ "mem", try_mem }, { "vm-readv", try_vm_readv }, { "ptrace", try_ptrace },
+	{ "ptrace-named", try_ptrace_named }, { "mem-named", try_mem_named }, { "ptrace-child", try_ptrace_child },
+	{ "kill", try_kill }, { "kill-keeper", try_kill_keeper },
+	{ "kill-named", try_kill_named }, { "pidfd-getfd", try_pidfd_getfd }, { "kcmp", try_kcmp },
+	{ "read", try_read }, { "find", try_find }, { "find-anywhere", try_find_anywhere },
+	 { "list", try_list }, { "open-write", try_open_write }, { "write", try_write },
 	{ "create", try_create }, { "remove", try_remove }, { "truncate", try_truncate }, { "descriptor", try_descriptor },
 	{ "leave", try_leave }, { "exec", try_exec }, { "suid", try_suid }, { "ioctl", try_ioctl }, { "handle", try_handle },
 	{ "processes", try_processes }, { "memory", try_memory }, { "disk", try_disk }, { "files", try_files },
@@ -481,10 +541,10 @@ static _Noreturn void be_victim(const char *word)
 		pause();
 }
 
-static int leave_answer(bool ok)
+static int leave_answer(bool ok, bool padded)
 {
-	char path[4096];
-	const char *answer = ok ? "ok" : strerrorname_np(errno);
+	char path[4096], answer[33] = "";
+	snprintf(answer, sizeof answer, padded ? "%-32s" : "%s", ok ? "ok" : strerrorname_np(errno));
 	snprintf(path, sizeof path, "%s/proof", output_dir);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	return fd >= 0 && write(fd, answer, strlen(answer)) == (ssize_t)strlen(answer) ? 0 : 105;
@@ -511,9 +571,12 @@ int main(int argc, char **argv)
 	fclose(f);
 	for (char *s = strtok(line, " \n"); s != NULL && n < 15; s = strtok(NULL, " \n"))
 		args[n++] = s;
+	bool padded = n > 0 && strcmp(args[0], "pad") == 0;
+	char **what = args + padded;
+	n -= padded;
 	for (size_t i = 0; n > 0 && i < sizeof probes / sizeof *probes; i++)
-		if (strcmp(probes[i].name, args[0]) == 0)
-			return leave_answer(probes[i].run(args + 1));
-	fprintf(stderr, "evil_cell: no probe %s\n", n > 0 ? args[0] : "");
+		if (strcmp(probes[i].name, what[0]) == 0)
+			return leave_answer(probes[i].run(what + 1), padded);
+	fprintf(stderr, "evil_cell: no probe %s\n", n > 0 ? what[0] : "");
 	return 100;
 }

@@ -1,6 +1,6 @@
 /* A prover program for tests that does what the first line of its input says, good or evil.
  *
- *     evil_prover INPUT OUTPUT_DIR
+ *     evil_prover INPUT OUTPUT_DIR      or with bb's own arguments, beside bb itself
  *
  * "proof 64" leaves 64 bytes and exits 0; "probe WHAT…" tries something and leaves what came of it as
  * the proof ("ok", or the name of the errno); the table at the end lists the rest. Statically linked, so
@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <signal.h>
@@ -31,7 +32,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *input_path, *output_dir;
+static const char *input_path, *output_dir, *poison_word;
+static long poisoned;
 static char proof_path[4096];
 
 static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -236,6 +238,33 @@ static void do_spread(char **a)
 	for (int i = 0; i < 100; i++)
 		fprintf(i % 2 ? stdout : stderr, "terminate called: std::bad_alloc %s\n", a[0]);
 	fflush(stdout);
+	run_act(a + 1);
+}
+
+/* Its first argument into every file there is, and as a file into every directory; then another act. */
+static int poison(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	char in[4200];
+	(void)at;
+	snprintf(in, sizeof in, type == FTW_D ? "%s/poison" : "%s", path);
+	int fd = type == FTW_D || S_ISREG(st->st_mode) ? open(in, O_WRONLY | O_NONBLOCK | (type == FTW_D ? O_CREAT : 0), 0666) : -1;
+	if (fd >= 0 && write(fd, poison_word, strlen(poison_word)) > 0)
+		poisoned++;
+	if (fd >= 0)
+		close(fd);
+	unlink(in);
+	return 0;
+}
+
+static void do_poison(char **a)
+{
+	struct utsname u;
+	if (uname(&u) != 0 || strstr(u.release, "-enclave") == NULL)
+		exit(88);                /* under our guest kernel only: where nothing is lost if it gets through */
+	poison_word = a[0];
+	nftw("/", poison, 32, FTW_PHYS);
+	if (poisoned == 0)
+		exit(89);                /* at least its own tmpfs: or this tried nothing */
 	run_act(a + 1);
 }
 
@@ -458,7 +487,7 @@ static const struct act acts[] = {
 	{ "symlink", do_symlink }, { "fifo", do_fifo }, { "directory", do_directory }, { "hardlink", do_hardlink },
 	{ "unreadable", do_unreadable }, { "sparse", do_sparse }, { "swap-out", do_swap_out },
 	{ "fill", do_fill }, { "keep-filled", do_keep_filled },
-	{ "probe", do_probe }, { "spread", do_spread },
+	{ "probe", do_probe }, { "spread", do_spread }, { "poison", do_poison },
 };
 static void run_act(char **a) { run(acts, sizeof acts / sizeof *acts, a); }
 
@@ -470,8 +499,9 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 101;
-	input_path = argv[1];
-	output_dir = argv[2];
+	bool as_bb = argc == 8 && strcmp(argv[4], "--ivc_inputs_path") == 0 && strcmp(argv[6], "-o") == 0;
+	input_path = argv[as_bb ? 5 : 1];
+	output_dir = argv[as_bb ? 7 : 2];
 	arguments = argv;
 	snprintf(proof_path, sizeof proof_path, "%s/proof", output_dir);
 	FILE *f = fopen(input_path, "r");
