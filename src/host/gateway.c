@@ -19,17 +19,25 @@
 
 enum { FLUSH_MS = 500, SPARE_FDS = 128, END_S = 5 };
 
-/* A connection may need two descriptors: the client's and the enclave's. */
-static void raise_fd_limit(uint64_t connections)
+/* A connection may need two descriptors: the client's and the enclave's. Clients get no more than leaves enough for the rest:
+ * when they have taken all, nobody could be served. */
+static unsigned affordable(uint64_t connections)
 {
 	struct rlimit l;
 	rlim_t want = (rlim_t)connections * 2 + SPARE_FDS;
-	if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= want)
-		return;
-	l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
-	if (setrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur < want)
-		log_warn("only %llu descriptors for %llu connections; raise RLIMIT_NOFILE or lower --connections-max",
-		         (unsigned long long)l.rlim_cur, (unsigned long long)connections);
+	if (getrlimit(RLIMIT_NOFILE, &l) != 0)
+		return (unsigned)connections;
+	if (l.rlim_cur < want) {
+		l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
+		setrlimit(RLIMIT_NOFILE, &l);
+		getrlimit(RLIMIT_NOFILE, &l);
+	}
+	if (l.rlim_cur >= want)
+		return (unsigned)connections;
+	unsigned fit = l.rlim_cur > SPARE_FDS + 2 ? (unsigned)(l.rlim_cur - SPARE_FDS) / 2 : 1;
+	log_warn("%u connections at once instead of %llu: there are only %llu descriptors; raise RLIMIT_NOFILE or lower --connections-max", fit,
+	         (unsigned long long)connections, (unsigned long long)l.rlim_cur);
+	return fit;
 }
 
 /* --- stopping ------------------------------------------------------------------------------------------------ */
@@ -182,7 +190,7 @@ static int start_front(struct front *f, struct err *err)
 	s->handler = &gateway_handler;
 	s->owner = f;
 	s->limits = (struct http_limits){
-		.connections_max = api ? (unsigned)o->connections_max : GATEWAY_OWN_CONNECTIONS_MAX,
+		.connections_max = api ? f->g->connections_max : GATEWAY_OWN_CONNECTIONS_MAX,
 		.per_address_max = api ? (unsigned)o->connections_per_address_max : 0, .input_bytes_max = GATEWAY_INPUT_MAX,
 		.head_ms = (int64_t)o->header_s * 1000, .body_ms = (int64_t)o->body_s * 1000, .reply_ms = GATEWAY_REPLY_S * 1000,
 		.idle_ms = GATEWAY_IDLE_S * 1000, .linger_ms = GATEWAY_LINGER_S * 1000,
@@ -252,7 +260,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 		ret = signals = signal_fd(err);
 	if (ret < 0)
 		return ret;
-	raise_fd_limit(o->connections_max);
+	g.connections_max = affordable(o->connections_max);
 	ret = loop_open(&g.loop, err);
 	if (ret < 0)
 		return ret;

@@ -124,6 +124,7 @@ struct gateway {
 	uint64_t rate_limited;           /* requests refused for it */
 	struct front front[GATEWAY_FRONTS_MAX];
 	size_t front_n;
+	unsigned connections_max;        /* that there are descriptors for */
 	struct notify notify;
 	struct watch signals;
 	struct timer grace, drain;

@@ -29,7 +29,7 @@
 
 enum {
 	SWEEP_MS = 1000,
-	ACCEPTS_PER_WAKE_UP = 64, READS_PER_WAKE_UP = 8, EXCHANGES_PER_TURN = 32,
+	ACCEPTS_PER_WAKE_UP = 64, READS_PER_WAKE_UP = 2, EXCHANGES_PER_TURN = 32,
 	EVICT_AFTER_MS = 1000,
 	HELD_BODY_MAX = 64 << 10,        /* rest of a body that is read before an early answer */
 	BUF_START = 1 << 10,
@@ -645,6 +645,20 @@ static void on_sweep(struct timer *t)
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */
 
+/* A listener on a loopback address has this machine's peers only, a proxy most likely. Between them is nothing to be
+ * probed or paced, which congestion controls for long ways (BBR) do with timers for every answer. */
+static void spare_the_timers(int listen_fd)
+{
+	struct sockaddr_storage a = { 0 };
+	socklen_t n = sizeof a;
+	if (getsockname(listen_fd, (struct sockaddr *)&a, &n) != 0)
+		return;
+	bool local = (a.ss_family == AF_INET && ntohl(((const struct sockaddr_in *)(const void *)&a)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
+	             (a.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)&a)->sin6_addr));
+	if (local)
+		setsockopt(listen_fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
 int http_server_open(struct http_server *s, int listen_fd)
 {
 	int on = 1, idle_s = 30, interval_s = 10, count = 3;
@@ -660,6 +674,7 @@ int http_server_open(struct http_server *s, int listen_fd)
 	setsockopt(listen_fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
 	setsockopt(listen_fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 	setsockopt(listen_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	spare_the_timers(listen_fd);
 	int ret = loop_add(s->loop, &s->listener, listen_fd, EPOLLIN);
 	s->accepts = ret == 0;
 	if (ret == 0)

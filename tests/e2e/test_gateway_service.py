@@ -383,3 +383,46 @@ def test_metrics_do_not_stand_in_line(start, prover, short_dir):
     began = time.monotonic()
     assert "teerex_gateway_enclave_up 1\n" in scrape(path)[1] and time.monotonic() - began < 1.5
     assert [read_answer(s).status for s in socks] == [200] * 80
+
+
+# --- descriptors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_clients_do_not_take_the_last_descriptor(build, prover, short_dir, free_port):
+    """With fewer descriptors than configured connections would need, fewer clients are taken, and those that ask are served."""
+    argv = ["prlimit", "--nofile=180:180", build / "tee-rex", "gateway", "--listen", f"127.0.0.1:{free_port}", "--enclave", f"unix:{prover.path}",
+            "--attestation-cache-ms", "0"]
+    with Program(argv, short_dir) as p:
+        wait_for(lambda: "listening on" in p.stderr)
+        assert "26 connections at once instead of 1024: there are only 180 descriptors" in p.stderr
+        idle = [socket.create_connection(("127.0.0.1", free_port), 10) for _ in range(300)]
+        time.sleep(1.2)                                  # who has asked for nothing for a second makes room
+        for i in range(5):
+            with socket.create_connection(("127.0.0.1", free_port), 10) as s:
+                s.settimeout(20)
+                s.sendall(head("GET", "/attestation?nonce=" + "ab" * 16, f"X-Request-Id: n{i}"))
+                assert read_answer(s).status == 200
+            with socket.create_connection(("127.0.0.1", free_port), 10) as s:
+                s.settimeout(20)
+                body = b'{"data":"aGVsbG8="}'
+                s.sendall(head("POST", "/prove", f"Content-Length: {len(body)}") + body)
+                assert read_answer(s).status == 200
+        assert p.fds() < 180
+        for s in idle:
+            s.close()
+        assert p.stop() == 0
+
+
+def test_two_gateways_on_one_socket(build, start, prover, short_dir):
+    """The second is refused and takes nothing away from the first, on a unix socket as on a port."""
+    first = start(prover.path, "--also-listen", f"unix:{short_dir}/s")
+    for address in (f"127.0.0.1:{first.port}", f"unix:{short_dir}/s"):
+        (short_dir / "second").mkdir(exist_ok=True)
+        second = Program([build / "tee-rex", "gateway", "--listen", address, "--enclave", f"unix:{prover.path}"], short_dir / "second")
+        assert second.process.wait(10) == 1 and f"listen on {address}: Address already in use" in second.stderr
+    assert first.get("/health").status == 200
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(str(short_dir / "s"))
+        s.sendall(head("GET", "/health"))
+        assert read_answer(s).status == 200
