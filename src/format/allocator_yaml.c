@@ -115,12 +115,6 @@ enum allocator_result allocator_yaml_parse(struct bytes text, struct allocator_y
 	return ALLOCATOR_OK;
 }
 
-bool allocator_yaml_equal(const struct allocator_yaml *a, const struct allocator_yaml *b)
-{
-	return a->has_memory == b->has_memory && a->memory_mib == b->memory_mib && a->has_count == b->has_count &&
-	       a->cpu_count == b->cpu_count && a->has_pool == b->has_pool && cpu_set_equal(&a->pool, &b->pool);
-}
-
 bool allocator_yaml_agree(const struct allocator_yaml *a, const struct allocator_yaml *b)
 {
 	uint64_t cpus_a = a->has_pool ? cpu_set_count(&a->pool) : a->cpu_count;

@@ -37,7 +37,6 @@ enum allocator_result {
 enum allocator_result allocator_yaml_parse(struct bytes text, struct allocator_yaml *ret, unsigned *ret_line);
 /* What is wrong and what to do, without a full stop. */
 const char *allocator_result_message(enum allocator_result r);
-bool allocator_yaml_equal(const struct allocator_yaml *a, const struct allocator_yaml *b);
 /* Whether both want the same memory and as many CPUs; where both list them, the same ones. */
 bool allocator_yaml_agree(const struct allocator_yaml *a, const struct allocator_yaml *b);
 void allocator_yaml_put(struct writer *w, const struct allocator_yaml *a);

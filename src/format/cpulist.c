@@ -29,14 +29,6 @@ void cpu_set_remove(struct cpu_set *s, const struct cpu_set *less)
 		s->bits[i] &= ~less->bits[i];
 }
 
-bool cpu_set_overlaps(const struct cpu_set *a, const struct cpu_set *b)
-{
-	for (size_t i = 0; i < CPU_MAX / 64; i++)
-		if ((a->bits[i] & b->bits[i]) != 0)
-			return true;
-	return false;
-}
-
 bool cpu_set_within(const struct cpu_set *a, const struct cpu_set *b)
 {
 	for (size_t i = 0; i < CPU_MAX / 64; i++)

@@ -25,7 +25,6 @@ static inline bool cpu_set_empty(const struct cpu_set *s) { return cpu_set_count
 unsigned cpu_set_next(const struct cpu_set *s, unsigned from);
 void cpu_set_join(struct cpu_set *s, const struct cpu_set *more);
 void cpu_set_remove(struct cpu_set *s, const struct cpu_set *less);
-bool cpu_set_overlaps(const struct cpu_set *a, const struct cpu_set *b);
 /* Whether every CPU of a is in b. */
 bool cpu_set_within(const struct cpu_set *a, const struct cpu_set *b);
 

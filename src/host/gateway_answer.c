@@ -36,8 +36,6 @@ static const struct { unsigned status, retry_after_s; const char *text; } outcom
 	[OUTCOME_INTERNAL] = { 500, 0, "Internal server error" },
 };
 
-unsigned answer_status(enum outcome code) { return outcomes[code].status; }
-
 uint64_t rounded_ms(uint64_t ms) { return ms > UINT64_MAX - 9 ? ms : (ms + 9) / 10 * 10; }
 
 uint64_t rounded_bytes(uint64_t bytes)

@@ -43,9 +43,6 @@ struct answer_details {
 	uint64_t limit_bytes, peak_bytes, signal;        /* 0: left out */
 };
 
-/* HTTP status of an outcome: see the table in tee-rex-gateway(1). */
-unsigned answer_status(enum outcome code);
-
 /* {"error": text, "requestId": id, "code": …} and the members of problem details (RFC 9457): type, title,
  * status, detail. text NULL: the outcome's own; status 0: likewise. What the
  * answer held before is released. */

@@ -232,11 +232,3 @@ uint64_t host_node_pool_kib(const struct host_node *n)
 		kib += n->pool[s].total * huge_kib(s);
 	return kib;
 }
-
-uint64_t host_node_pool_free_kib(const struct host_node *n)
-{
-	uint64_t kib = 0;
-	for (enum huge_size s = 0; s < HUGE_SIZES; s++)
-		kib += n->pool[s].free * huge_kib(s);
-	return kib;
-}

@@ -42,8 +42,7 @@ int host_state_read(const char *root, struct host_state *ret, struct err *err);
 
 /* NULL: no such node. */
 const struct host_node *host_node_find(const struct host_state *h, int id);
-/* Huge page memory of a node, in KiB: all of it, and what nobody uses. */
+/* Huge page memory of a node, in KiB. */
 uint64_t host_node_pool_kib(const struct host_node *n);
-uint64_t host_node_pool_free_kib(const struct host_node *n);
 
 #endif

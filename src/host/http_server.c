@@ -194,7 +194,8 @@ static bool wants_input(const struct http_conn *c)
 
 /* --- answers ---------------------------------------------------------------------------------------------------- */
 
-const char *http_reason(unsigned status)
+/* "Not Found" for 404. */
+static const char *http_reason(unsigned status)
 {
 	static const struct { unsigned status; const char *text; } reasons[] = {
 		{ 200, "OK" }, { 202, "Accepted" }, { 204, "No Content" }, { 400, "Bad Request" }, { 403, "Forbidden" },

@@ -113,7 +113,5 @@ void http_server_close(struct http_server *s);
 void http_answer(struct http_conn *c, const struct http_answer *a);
 /* The handler takes body data again. */
 void http_resume(struct http_conn *c);
-/* "Not Found" for 404. */
-const char *http_reason(unsigned status);
 
 #endif

@@ -20,12 +20,6 @@ __attribute__((format(printf, 2, 3))) static void say(const struct reserve_host 
 	h->say(text);
 }
 
-bool reserve_kernel_equal(const struct reserve_kernel *a, const struct reserve_kernel *b)
-{
-	return a->node == b->node && memcmp(a->pages, b->pages, sizeof a->pages) == 0 && a->has_pool == b->has_pool &&
-	       (!a->has_pool || cpu_set_equal(&a->pool, &b->pool));
-}
-
 static int read_pool(const struct reserve_host *h, struct cpu_set *ret, struct err *err)
 {
 	char text[CPULIST_TEXT_MAX];

@@ -23,6 +23,4 @@ int reserve_kernel_apply(const struct reserve_host *h, struct reserve_kernel *to
 /* Back to *former, every part tried even if another fails. -errno of the first failure. */
 int reserve_kernel_restore(const struct reserve_host *h, const struct reserve_kernel *former, struct err *err);
 
-bool reserve_kernel_equal(const struct reserve_kernel *a, const struct reserve_kernel *b);
-
 #endif

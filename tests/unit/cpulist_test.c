@@ -38,9 +38,9 @@ static void sets(void **state)
 	struct cpu_set a, b;
 	assert_true(cpulist_parse(BYTES_LIT("2-5,700"), &a));
 	assert_true(cpulist_parse(BYTES_LIT("4"), &b));
-	assert_true(cpu_set_within(&b, &a) && !cpu_set_within(&a, &b) && cpu_set_overlaps(&a, &b));
+	assert_true(cpu_set_within(&b, &a) && !cpu_set_within(&a, &b));
 	cpu_set_remove(&a, &b);
-	assert_false(cpu_set_overlaps(&a, &b) || cpu_set_has(&a, 4));
+	assert_false(cpu_set_has(&a, 4));
 	assert_int_equal(cpu_set_next(&a, 0), 2);
 	assert_int_equal(cpu_set_next(&a, 6), 700);
 	assert_int_equal(cpu_set_next(&a, 701), CPU_MAX);

@@ -260,7 +260,7 @@ static void no_bit_of_a_document_can_be_changed(void **state)
 	assert_int_equal(teerex_pcr_set_add(&set, production_pcr0), 0);
 	struct teerex_policy p = { .now_ms = production_ms, .sets = &set, .set_count = 1, .cache = &cache };
 	struct bytes doc = load(REAL, "production.bin", "", real_buf, sizeof real_buf);
-	for (size_t i = 0; i < doc.n; i += false ? 5 : 1) {
+	for (size_t i = 0; i < doc.n; i++) {
 		real_buf[i] ^= (uint8_t)(1 << i % 8);
 		if (teerex_verify(doc.p, doc.n, &p, &result) == TEEREX_OK)
 			fail_msg("byte %zu", i);
