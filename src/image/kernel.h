@@ -13,7 +13,8 @@
 	X(NOT_A_KERNEL, "not-a-kernel", \
 	  "is neither an x86-64 bzImage nor an arm64 Image (a vmlinux in ELF does not boot here)") \
 	X(TRUNCATED, "truncated", "ends before its header says") \
-	X(TOO_OLD, "too-old", "has a boot protocol before 2.12; take Linux 3.8 or later") \
+	X(TOO_OLD, "too-old", \
+	  "is older than Linux 5.14: init needs cgroups of version 2 with all controllers, and to kill one whole (cgroup.kill)") \
 	X(NOT_64_BIT, "not-64-bit", "is a 32-bit kernel") \
 	X(COMPRESSED_FILE, "compressed-file", \
 	  "is a compressed file; the loader wants the bzImage or the raw arm64 Image inside: unpack it first") \

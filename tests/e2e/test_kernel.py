@@ -55,6 +55,22 @@ def test_ours_fits(kernel):
     assert verdict["missing"] == verdict["forbidden"] == verdict["degraded"] == []
 
 
+@pytest.mark.parametrize("release,fits", [
+    (b"4.14.355-276.618.amzn2.x86_64", False), (b"5.13.19", False), (b"5.14.0-1", True), (b"5.100.1", True), (b"6.1.0", True), (b"10.0", True),
+    (b"5", True), (b"5.", True), (b"custom", True), (b"5.13x", False), (b"99999.1", True), (b"", True)])
+def test_a_kernel_before_init_s_time(kernel, release, fits):
+    status, out, err = check(kernel(release=release))
+    assert (status == 0) == fits, err
+    if not fits:
+        assert "too-old: " in err and "Linux 5.14" in err and "cgroup.kill" in err
+
+
+@pytest.mark.parametrize("option", ["MEMCG", "CGROUP_PIDS", "FAIR_GROUP_SCHED"])
+def test_cgroup_controllers_are_not_optional(kernel, option):
+    status, out, err = check(kernel(FRAGMENT + f"# CONFIG_{option} is not set\n"))
+    assert status == 1 and f"missing      CONFIG_{option}: " in out
+
+
 def test_what_is_wrong_is_named(kernel):
     bad = kernel(FRAGMENT + "# CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES is not set\nCONFIG_SWAP=y\n# CONFIG_PSI is not set\nCONFIG_NSM=m\n")
     status, out, err = check(bad, "--json")
