@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const struct events *channel;
-static volatile sig_atomic_t turned_s, dying;
+static volatile sig_atomic_t turned_s;
 static volatile sig_atomic_t forged, forged_signal, forged_pid;  /* written by handlers */
 static sig_atomic_t forged_told;
 static struct loop *turning;
@@ -31,9 +31,6 @@ static void die(const char *what, int number, const void *where)
 {
 	char text[128];
 	uint8_t line[512];
-	if (dying)                               /* of a fault while it said so */
-		power_off();
-	dying = 1;
 	struct writer w = writer_of(line, sizeof line);
 	snprintf(text, sizeof text, "%s %d at %p", what, number, where);
 	const struct control_field f[] = { control_str("text", text), CONTROL_END };
@@ -85,13 +82,16 @@ static void on_pulse(struct timer *t)
 
 void bug_watch(struct loop *loop, const struct events *events, struct signals *signals)
 {
-	static uint8_t stack[16 << 10];
+	static uint8_t stack[32 << 10];          /* the frame alone takes 12 KiB where the processor has the largest registers */
 	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
 	const stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
-	/* a fault of the same kind in the handler finds it blocked: then the kernel kills PID 1 and panics, which is an end, too */
+	/* one at a time, or what is sent could fill their stack. A fault in a handler finds itself blocked: then the kernel kills PID 1 and
+	 * panics, which is an end, too */
 	struct sigaction fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigaction alarmed = { .sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	const struct itimerval every = { .it_interval = { .tv_sec = LOOK_S }, .it_value = { .tv_sec = LOOK_S } };
+	sigfillset(&fault.sa_mask);
+	sigfillset(&alarmed.sa_mask);
 	channel = events;
 	turning = loop;
 	refuser = signals;

@@ -12,6 +12,7 @@
 
 #define YEAR_2020_MS INT64_C(1577836800000)
 #define YEAR_2200_MS INT64_C(7258118400000)
+#define FAR_MS (INT64_C(1) << 60)                /* our own clock may say anything */
 
 struct answer { int64_t nsm_ms, local_ms; };     /* at the same moment */
 
@@ -38,7 +39,7 @@ static int ask(struct nsm *nsm, struct answer *ret, struct err *err)
 /* A time that no enclave can live in is a mistake, whoever made it; and sums of what is left do not overflow. */
 static bool plausible(const struct answer *a)
 {
-	return a->nsm_ms >= YEAR_2020_MS && a->nsm_ms < YEAR_2200_MS && a->local_ms > -YEAR_2200_MS && a->local_ms < YEAR_2200_MS;
+	return a->nsm_ms >= YEAR_2020_MS && a->nsm_ms < YEAR_2200_MS && a->local_ms > -FAR_MS && a->local_ms < FAR_MS;
 }
 
 static void adjust(struct wallclock *c, const struct answer *a)
