@@ -100,6 +100,22 @@ int sandbox_become(uid_t uid, gid_t gid, const uint32_t *groups, size_t group_co
 	return bad != 0 ? bad : set_capabilities(keep, err);
 }
 
+int sandbox_apart(uid_t uid, struct err *err)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct have[2];
+	if (syscall(SYS_capget, &header, have) != 0)
+		return fail(err, errno, "read the capabilities");
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setresuid(uid, uid, uid) != 0)
+		return fail(err, errno, "become user %u", uid);
+	have[0].effective = have[0].permitted;
+	have[1].effective = have[1].permitted;
+	if (syscall(SYS_capset, &header, have) != 0 || prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0)
+		return fail(err, errno, "keep the capabilities as user %u", uid);
+	/* else its files in /proc would be user 0's */
+	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0 ? fail(err, errno, "keep the files in /proc as user %u", uid) : 0;
+}
+
 int sandbox_no_new_privs(struct err *err)
 {
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? fail(err, errno, "set no_new_privs") : 0;

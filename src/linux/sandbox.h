@@ -30,6 +30,10 @@ int sandbox_identity(bool change_ids, uid_t uid, gid_t gid, struct err *err);
  * can be had back. */
 int sandbox_become(uid_t uid, gid_t gid, const uint32_t *groups, size_t group_count, uint64_t keep, struct err *err);
 
+/* A user of its own with every capability that it has: whoever has user 0 without capabilities has no say over this process (signals,
+ * limits, priorities, its files in /proc), which the kernel gives to equal users. */
+int sandbox_apart(uid_t uid, struct err *err);
+
 struct sandbox_limits {
 	uint32_t tasks;              /* RLIMIT_NPROC: processes and threads of this uid; 0 = leave */
 	uint32_t files;              /* RLIMIT_NOFILE */

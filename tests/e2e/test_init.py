@@ -366,6 +366,62 @@ def test_a_bug_in_init_ends_the_enclave_with_a_word(tmp_path):
     assert "enclave: " in log and "bug: text=signal 11 at" in log
 
 
+HARMLESS = {"stop"}                          # done, and without effect: PID 1 cannot be stopped
+
+
+def harms(lines):
+    return {what: how for what, how in (x[5:].split(": ", 1) for x in lines if x.startswith("harm "))}
+
+
+def test_a_service_of_user_0_has_no_say_over_init(tmp_path):
+    """Equal users may set each other's limits and priorities; so nobody is init's equal."""
+    table = ECHO + probe("root", "harm", log="stderr", essential="no") + probe("booted", "harm", log="stderr", essential="no", root="boot")
+    table += probe("container", "harm", grant="container-capabilities", log="stderr", essential="no")
+    table = table.replace("[service booted]\narg = /probe", "[service booted]\narg = /app/probe")
+    with Guest(tmp_path, table + probe("mortal", "exit", 1, backoff_ms=500, essential="no", uid=7)) as g:
+        for name in ("root", "booted", "container"):
+            wait_for(lambda: "HARM END" in g.lines(name))
+        for name, files in ("root", set()), ("booted", set()), ("container", {"oom_score_adj", "coredump_filter", "clear_refs", "oom_adj"}):
+            done = {what for what, how in harms(g.lines(name)).items() if how == "done"}
+            # whoever may open any file (dac_override) can write there what does nothing to PID 1
+            assert done <= HARMLESS | files, (name, harms(g.lines(name)))
+        time.sleep(3)
+        assert g.echo(9002) == b"hello" and g.states("mortal").count("starting") > 2
+        assert g.stop() == 0
+
+
+def test_an_equal_user_could_hinder_it(tmp_path):
+    """The control of the test above: an init that is user 0 itself has its limits set by a service, and starts nothing any more."""
+    table = ECHO + probe("root", "harm", log="stderr", essential="no") + probe("late", "say", "x", log="stderr", essential="no", after="root", backoff_ms=1000)
+    image = guest.image(tmp_path, table.replace("service 9002", "service 9002\nstop_s = 1"), init=guest.BUILD / "tests/tee-rex-init-UNSAFE")
+    with Vm(tmp_path, image) as g:
+        g.__class__ = Guest
+        wait_for(lambda: "HARM END" in g.lines("root"))
+        done = {what for what, how in harms(g.lines("root")).items() if how == "done"}
+        assert {"files", "address space", "signals", "processor time", "oom_score_adj"} <= done, harms(g.lines("root"))
+        g.kill()
+
+
+def test_scribbling(tmp_path):
+    """Files of /proc, /sys and /dev that services of several kinds can write to: nothing that they write there reaches another's limits, the
+    kernel's settings or init."""
+    table = "writable_mib = 1\n" + ECHO + probe("plain", "scribble", uid=9, log="stderr", essential="no", memory_mib=32)
+    table += probe("root", "scribble", log="stderr", essential="no", after="plain")
+    table += probe("container", "scribble", grant="container-capabilities", log="stderr", essential="no", after="root")
+    table += probe("booted", "scribble", root="boot", log="stderr", essential="no", after="container")
+    table = table.replace("[service booted]\narg = /probe", "[service booted]\narg = /app/probe")
+    table += probe("hungry", "eat", 100, memory_mib=16, essential="no", restart="never", after="booted")
+    with Guest(tmp_path, table) as g:
+        for name in ("plain", "root", "container", "booted"):
+            wait_for(lambda: any(x.startswith("scribbled on") for x in g.lines(name)), 120)
+        wait_for(lambda: g.states("hungry")[-1:] == ["lost"], 60)
+        assert g.events("oom")[0]["owner"] == "hungry" and g.events("oom")[0]["limit_bytes"] == 16 << 20
+        assert g.echo(9002) == b"hello"
+        assert g.states("plain") == g.states("root") == ["starting", "ready"]
+        assert g.control()["connected"] and g.control()["events_dropped"] == 0
+        assert g.stop() == 0
+
+
 def test_who_killed_it(tmp_path):
     """The launcher's job died of its limit, later init killed the launcher: that is not out of memory. A service without a limit that took
     all there was: that is, and not at a limit of its own."""

@@ -10,6 +10,8 @@
  *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
  *     signal PID N S [TIMES]  sends a signal, after S seconds
  *     cell MIB      a launcher whose job, in a group of its own with that much memory, dies of it; then it waits, deaf to SIGTERM
+ *     harm          tries to hinder PID 1: its limits, priority, memory, descriptors and files
+ *     scribble      writes to every file of /proc, /sys and /dev that it can open
  *     forge SOURCE N  writes N lines of the control channel from that port (0: any), and says how it went
  *     low           tries to call the control channel with the listener "low" on port 77, and with what that accepts
  *     app           an application that logs: "serve" with a line to stderr for each connection. What is sent to it may be
@@ -20,6 +22,7 @@
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -37,6 +40,10 @@
 #include <sys/socket.h>
 #include <linux/vm_sockets.h>
 #include <sys/stat.h>
+#include <sched.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -302,6 +309,72 @@ static void cell(const char *mib)
 	wait_for_ever();
 }
 
+/* --- against PID 1 ------------------------------------------------------------------------------------------------- */
+static void tried(const char *what, long ret) { say("harm %s: %s", what, ret >= 0 ? "done" : strerror(errno)); }
+
+static void harm(void)
+{
+	static const char *const files[] = { "oom_score_adj", "oom_adj", "autogroup", "clear_refs", "coredump_filter", "comm", "mem", "sched", "timerslack_ns",
+	                                     "uid_map", "setgroups", "attr/current", "loginuid", "timens_offsets", "task/1/comm" };
+	const struct rlimit few = { 3, 3 }, second = { 1, 1 }, page = { 4096, 4096 };
+	struct sched_param p = { 0 };
+	cpu_set_t one;
+	char path[64], byte;
+	struct iovec own = { &byte, 1 }, theirs = { (void *)0x400000, 1 };
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	tried("files", prlimit(1, RLIMIT_NOFILE, &few, NULL));
+	tried("address space", prlimit(1, RLIMIT_AS, &page, NULL));
+	tried("signals", prlimit(1, RLIMIT_SIGPENDING, &second, NULL));
+	tried("priority", setpriority(PRIO_PROCESS, 1, 19));
+	tried("scheduler", sched_setscheduler(1, SCHED_IDLE, &p));
+	tried("processor", sched_setaffinity(1, sizeof one, &one));
+	tried("io priority", syscall(SYS_ioprio_set, 1, 1, 3 << 13));
+	tried("trace", syscall(SYS_ptrace, 0x4206 /* SEIZE */, 1, 0, 0));
+	tried("read memory", process_vm_readv(1, &own, 1, &theirs, 1, 0));
+	tried("write memory", process_vm_writev(1, &own, 1, &theirs, 1, 0));
+	int pidfd = (int)syscall(SYS_pidfd_open, 1, 0);
+	tried("take a descriptor", syscall(SYS_pidfd_getfd, pidfd, 4, 0));
+	tried("stop", kill(1, SIGSTOP));
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		snprintf(path, sizeof path, "/proc/1/%s", files[i]);
+		int fd = open(path, O_WRONLY);
+		tried(files[i], fd < 0 ? -1 : write(fd, "1000", 4));
+	}
+	/* last, because it is the end: a second of CPU time, then the kernel kills it */
+	tried("processor time", prlimit(1, RLIMIT_CPU, &second, NULL));
+	say("HARM END");
+}
+
+static unsigned long scribbled, opened;
+
+static int scribble_file(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	static const char *const words[] = { "1\n", "0", "-1000\n", "max\n", "\xff\xfe\xfd nonsense 99999999999999999999\n" };
+	char own[32];
+	(void)st;
+	(void)at;
+	snprintf(own, sizeof own, "/proc/%d/", (int)getpid());
+	if (type != FTW_F || strncmp(path, own, strlen(own)) == 0 || strstr(path, "/self/") != NULL || strstr(path, "/thread-self/") != NULL)
+		return 0;
+	int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return 0;
+	opened++;
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		scribbled += write(fd, words[i], strlen(words[i])) > 0;
+	close(fd);
+	return 0;
+}
+
+static void scribble(void)
+{
+	nftw("/proc", scribble_file, 16, FTW_PHYS);
+	nftw("/sys", scribble_file, 16, FTW_PHYS);
+	nftw("/dev", scribble_file, 16, FTW_PHYS);
+	say("scribbled on %lu files, %lu times with success", opened, scribbled);
+}
+
 /* --- as if it were init -------------------------------------------------------------------------------------------- */
 enum { PARENT = 3, CONTROL = 9001 };
 
@@ -402,6 +475,12 @@ int main(int argc, char **argv)
 			if (kill(atoi(arg), atoi(argv[3])) != 0)
 				return 93;
 		return 0;
+	} else if (strcmp(mode, "harm") == 0) {
+		harm();
+		wait_for_ever();
+	} else if (strcmp(mode, "scribble") == 0) {
+		scribble();
+		wait_for_ever();
 	} else if (strcmp(mode, "cell") == 0) {
 		cell(arg);
 	} else if (strcmp(mode, "forge") == 0 && argc > 3) {

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 _Static_assert((int)SERVICE_FDS_MAX + 1 <= (int)LISTEN_FDS_MAX && (int)SERVICE_NAME_MAX < (int)LISTEN_FD_NAME_MAX, "what a table may hold can be handed down");
 
@@ -77,7 +78,7 @@ static int make_dev(const struct child_plan *p, const char *root, struct err *er
  * enclave's, or names a program that the kernel runs as root. The launcher has every right anyway. */
 static int protect_settings(const char *root, struct err *err)
 {
-	static const char *const all[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/fs", "/proc/bus" };
+	static const char *const all[] = { "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/fs", "/proc/bus", "/sys" };
 	char path[ROOTED_PATH_MAX];
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		rooted_path(root, all[i], path);
@@ -184,6 +185,8 @@ static int become(const struct child_plan *p, struct err *err)
 	umask(022);
 	if (p->procs >= 0 && write(p->procs, "0", 1) != 1)
 		return fail(err, errno, "join its cgroup");
+	if (setresuid(0, 0, 0) != 0)             /* init has a user of its own; what is made from here on is root's */
+		return fail(err, errno, "become root");
 	int bad = enter_root(p, err);
 	if (bad == 0)
 		bad = set_limits(s, err);

@@ -12,6 +12,7 @@
 #include "enclave/init/services.h"
 #include "enclave/init/signals.h"
 #include "enclave/init/wallclock.h"
+#include "linux/sandbox.h"
 #include "linux/vsock.h"
 
 #include <fcntl.h>
@@ -129,6 +130,21 @@ static int open_services(struct err *err)
 	return services_open(&init.services, err);
 }
 
+/* A user that no service has. Services of user 0 could stop or starve PID 1 otherwise: an equal user may set its limits and priority. */
+static int stand_apart(struct err *err)
+{
+	uid_t uid = UINT32_MAX - 1;
+	for (uint32_t i = 0; i < init.table.service_count; i++)
+		if (init.table.service[i].uid == uid) {
+			uid--;
+			i = UINT32_MAX;          /* from the start */
+		}
+#ifdef TEEREX_TEST_GUARDS
+	return 0;                                /* to show what would happen */
+#endif
+	return sandbox_apart(uid, err);
+}
+
 static int boot(struct err *err)
 {
 	int bad = loop_open(&init.loop, err);
@@ -162,6 +178,8 @@ static int boot(struct err *err)
 		bad = parent_listen(&init.parent, on_asked, err);
 	if (bad == 0)
 		bad = memory_open(&init.memory, &init.loop, &init.events, &init.services, err);
+	if (bad == 0)
+		bad = stand_apart(err);
 	if (bad == 0)
 		stage("services");
 	console_quiet_kernel();
