@@ -108,7 +108,9 @@ static const char *short_of(json_t *o)
 	return json_is_true(json_object_get(o, "machine")) ? "the whole enclave out of memory" : "out of memory";
 }
 
-static void keep_end(struct collector *c, struct collector_owner *w, json_t *o)
+/* asked: init had told it to end, because what it is linked to ended or the enclave does: that is no death of its own, unless it
+ * took more than its time or memory. */
+static void keep_end(struct collector *c, struct collector_owner *w, json_t *o, bool asked)
 {
 	char why[160];
 	w->ended = true;
@@ -116,6 +118,8 @@ static void keep_end(struct collector *c, struct collector_owner *w, json_t *o)
 	w->signal = number(o, "signal", 0);
 	w->oom = json_is_true(json_object_get(o, "oom"));
 	text(o, "why", why, sizeof why);
+	if (asked && !w->oom && !json_is_true(json_object_get(o, "forced")) && why[0] == '\0')
+		return;
 	int n = snprintf(c->last_death, sizeof c->last_death, "%s: ", w->name);
 	char *at = c->last_death + n;
 	size_t left = sizeof c->last_death - (size_t)n;
@@ -135,11 +139,12 @@ static void keep_service(struct collector *c, json_t *o)
 	struct collector_owner *w = owner_of(c, o, "service");
 	if (w == NULL)
 		return;
+	const bool asked = strcmp(w->state, "stopping") == 0;
 	text(o, "state", w->state, sizeof w->state);
 	w->restarts = number(o, "restarts", w->restarts);
 	w->pid = number(o, "pid", strcmp(w->state, "exited") == 0 ? 0 : w->pid);
 	if (strcmp(w->state, "exited") == 0)
-		keep_end(c, w, o);
+		keep_end(c, w, o, asked);
 }
 
 static void keep_memory(struct collector *c, json_t *o)

@@ -105,6 +105,28 @@ static void what_init_writes_is_understood(void **state)
 	json_decref(s);
 }
 
+/* what is linked to a service that died is stopped by init: status goes on naming the one that died */
+static void an_end_that_init_asked_for_is_no_death(void **state)
+{
+	(void)state;
+	static const struct { const char *line, *death; } step[] = {
+		{ "{\"kind\":\"service\",\"seq\":0,\"ms\":1,\"service\":\"prover\",\"state\":\"exited\",\"code\":1}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":1,\"ms\":2,\"service\":\"launcher\",\"state\":\"stopping\"}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":2,\"ms\":3,\"service\":\"launcher\",\"state\":\"exited\",\"code\":0}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":3,\"ms\":4,\"service\":\"launcher\",\"state\":\"stopping\"}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":4,\"ms\":5,\"service\":\"launcher\",\"state\":\"exited\",\"signal\":15}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":5,\"ms\":6,\"service\":\"launcher\",\"state\":\"stopping\"}", "prover: exit status 1" },
+		{ "{\"kind\":\"service\",\"seq\":6,\"ms\":7,\"service\":\"launcher\",\"state\":\"exited\",\"signal\":9,\"forced\":true}",
+		  "launcher: signal 9, by init" },
+		{ "{\"kind\":\"service\",\"seq\":7,\"ms\":8,\"service\":\"launcher\",\"state\":\"ready\"}", "launcher: signal 9, by init" },
+		{ "{\"kind\":\"service\",\"seq\":8,\"ms\":9,\"service\":\"launcher\",\"state\":\"exited\",\"code\":0}", "launcher: exit status 0" },
+	};
+	for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
+		assert_true(take(step[i].line));
+		assert_string_equal(c.last_death, step[i].death);
+	}
+}
+
 static void hostile_lines_are_refused(void **state)
 {
 	(void)state;
@@ -318,6 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_init_writes_is_understood),
+		TEST(an_end_that_init_asked_for_is_no_death),
 		TEST(hostile_lines_are_refused),
 		TEST(what_is_printed_is_harmless),
 		TEST(numbers_tell_what_is_missing),
