@@ -31,6 +31,7 @@ enum {
 	OUTPUT_CHUNK = 16 << 10,                 /* job output read at once */
 	OUTPUT_LOG_LINE = 400,                   /* bytes of job output in one log line */
 	LAUNCHER_SEND_QUEUE = 64,                /* messages waiting for the prover to read */
+	LAUNCHER_CRS_MS = 200,                   /* after it is ready the CRS is hashed, if no job came before */
 
 	/* init */
 	INIT_EVENT_RING = 64 << 10,              /* bytes of events kept for the control channel */

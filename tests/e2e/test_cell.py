@@ -23,7 +23,7 @@ import time
 import pytest
 
 from conftest import BUILD, wait_for
-from launcher_peer import ENDED, EVIL_CONFIG, FAILED, Launcher
+from launcher_peer import ENDED, EVIL_CONFIG, FAILED, OPENED, Launcher
 
 UNSAFE = BUILD / "tests" / "tee-rex-launcher-UNSAFE"
 EVIL_CELL = BUILD / "tests" / "tools" / "evil_cell"
@@ -381,6 +381,19 @@ def test_other_points_do_not_start(place, honest, name):
     assert said is not None and "crs_sha256 = points" in said and why in said
     if name in ("other bytes", "writable by all", "a job's own"):
         assert refusal(place, pin(place), {"crs-hash"}) is None
+
+
+def test_no_job_is_before_the_points_are_known(place, honest):
+    """They are hashed after the launcher is ready; a job that is asked for at once comes after that, and with other points none comes."""
+    with place.launcher(recipe=pin(place)) as l:
+        l.send_open(0)
+        assert l.expect(OPENED)
+    honest.write_text("poison")
+    with place.launcher(recipe=pin(place)) as l:
+        l.send_open(0)
+        m = l.expect(FAILED)
+        assert m.how == "internal" and "not the points that were meant" in m.text
+        assert l.process.wait(5) == 1
 
 
 CHANGES = {

@@ -55,40 +55,68 @@ static int hash_file(int fd, const char *path, uint8_t ret[32], struct err *err)
 	return 0;
 }
 
-static int check_file(const struct config *c, uint32_t pin, bool own_ids, struct crs_file *ret, struct err *err)
+static int open_file(const struct config *c, uint32_t pin, char *path, size_t cap, struct err *err)
+{
+	crs_path(&c->recipe, pin, path, cap);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? fail(err, errno, "[recipe] crs_sha256 = %s: open %s", c->recipe.crs_pin[pin].file, path) : fd;
+}
+
+static int look_at(const struct config *c, uint32_t pin, bool own_ids, struct crs_file *ret, struct err *err)
+{
+	const char *name = c->recipe.crs_pin[pin].file;
+	char path[CONFIG_STRING_MAX + CONFIG_FILE_NAME_MAX];
+	struct stat st;
+
+	CLEANUP(close_fd) int fd = open_file(c, pin, path, sizeof path, err);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) != 0)
+		return fail(err, errno, "[recipe] crs_sha256 = %s: look at %s", name, path);
+	if (!S_ISREG(st.st_mode))
+		return fail(err, 0, "[recipe] crs_sha256 = %s: %s is not a plain file", name, path);
+	if (own_ids && a_job_could_write(&st, c))
+		return fail(err, 0, "[recipe] crs_sha256 = %s: jobs could write %s by its owner or mode; make it root's and 0644", name, path);
+	*ret = identity(&st);
+	return 0;
+}
+
+static int check_file(const struct config *c, uint32_t pin, const struct crs_file *seen, struct err *err)
 {
 	const struct config_crs_pin *wanted = &c->recipe.crs_pin[pin];
 	char path[CONFIG_STRING_MAX + CONFIG_FILE_NAME_MAX], is[65], should[65];
 	uint8_t digest[32];
-	struct stat st;
 
-	crs_path(&c->recipe, pin, path, sizeof path);
-	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0 || fstat(fd, &st) != 0)
-		return fail(err, errno, "[recipe] crs_sha256 = %s: open %s", wanted->file, path);
-	if (!S_ISREG(st.st_mode))
-		return fail(err, 0, "[recipe] crs_sha256 = %s: %s is not a plain file", wanted->file, path);
-	if (own_ids && a_job_could_write(&st, c))
-		return fail(err, 0, "[recipe] crs_sha256 = %s: jobs could write %s by its owner or mode; make it root's and 0644",
-		            wanted->file, path);
-	*ret = identity(&st);
+	CLEANUP(close_fd) int fd = open_file(c, pin, path, sizeof path, err);
+	if (fd < 0)
+		return fd;
 	int bad = hash_file(fd, path, digest, err);
 	if (bad != 0)
 		return bad;
-	if (memcmp(digest, wanted->sha256, sizeof digest) != 0)
-		return fail(err, 0, "[recipe] crs_sha256 = %s: %s has SHA-256 %s; %s is configured: not the points that were meant, "
-		            "or damaged", wanted->file, path, hex_encode(BYTES_ARRAY(digest), is),
-		            hex_encode(BYTES_ARRAY(wanted->sha256), should));
-	return crs_is_same(ret, fd) ? 0 : fail(err, 0, "%s was written to while it was hashed; start again", path);
+	/* after it was read, so that nothing can have changed before or meanwhile */
+	if (!crs_is_same(seen, fd))
+		return fail(err, 0, "[recipe] crs_sha256 = %s: %s was changed after the launcher had looked at it; start it again",
+		            wanted->file, path);
+	return memcmp(digest, wanted->sha256, sizeof digest) == 0 ? 0 :
+	       fail(err, 0, "[recipe] crs_sha256 = %s: %s has SHA-256 %s; %s is configured: not the points that were meant, or damaged",
+	            wanted->file, path, hex_encode(BYTES_ARRAY(digest), is), hex_encode(BYTES_ARRAY(wanted->sha256), should));
 }
 
-int crs_check(const struct config *c, bool own_ids, struct crs *ret, struct err *err)
+int crs_look(const struct config *c, bool own_ids, struct crs *ret, struct err *err)
 {
 	struct crs crs = { 0 };
 	int bad = 0;
 	for (uint32_t i = 0; i < c->recipe.crs_pin_count && bad == 0; i++)
-		bad = check_file(c, i, own_ids, &crs.file[i], err);
+		bad = look_at(c, i, own_ids, &crs.file[i], err);
 	if (bad == 0)
 		*ret = crs;
+	return bad;
+}
+
+int crs_check(const struct config *c, const struct crs *crs, struct err *err)
+{
+	int bad = 0;
+	for (uint32_t i = 0; i < c->recipe.crs_pin_count && bad == 0; i++)
+		bad = check_file(c, i, &crs->file[i], err);
 	return bad;
 }

@@ -195,6 +195,11 @@ static void act(struct launcher *l, struct bytes packet, const struct fdpass_pac
 		send_failed(l, m.slot, OUTCOME_BAD_REQUEST, err.text);
 		return;
 	}
+	if (m.kind == LAUNCH_OPEN && launcher_check_crs(l, &err) != 0) {
+		send_failed(l, m.slot, OUTCOME_INTERNAL, err.text);
+		stop(l, 1);
+		return;
+	}
 	action *a = on_message[s->state][m.kind];
 	if (a == NULL) {
 		fail(&err, 0, "%s of a slot that is %s", kind_words[m.kind], state_words[s->state]);
@@ -303,12 +308,30 @@ int launcher_open(struct launcher *l, const struct config *config, struct err *e
 	if (bad == 0)
 		bad = watch_signals(l, err);
 	if (bad == 0 && !guard_off("crs-hash"))
-		bad = crs_check(config, l->host.own_ids, &l->host.crs, err);
+		bad = crs_look(config, l->host.own_ids, &l->host.crs, err);
 	if (bad == 0)
 		bad = probe_guards(&l->slot[0], &l->guards, err);
 	if (bad != 0)
 		launcher_close(l);
 	return bad;
+}
+
+int launcher_check_crs(struct launcher *l, struct err *err)
+{
+	int bad = l->crs_checked || guard_off("crs-hash") ? 0 : crs_check(l->config, &l->host.crs, err);
+	l->crs_checked = bad == 0;
+	return bad;
+}
+
+/* Megabytes to read and hash, which nobody needs before there is a job: when the service has become ready. */
+static void on_crs_due(struct timer *t)
+{
+	struct launcher *l = CONTAINER_OF(t, struct launcher, crs_due);
+	struct err err;
+	if (launcher_check_crs(l, &err) == 0)
+		return;
+	log_error("%s", err.text);
+	stop(l, 1);
 }
 
 /* Kills and removes everything; a slot stuck in the kernel is given up after a while. */
@@ -354,6 +377,8 @@ int launcher_serve(struct launcher *l, int prover_socket)
 		return 1;
 	}
 	say_ready(l);
+	l->crs_due.on_expiry = on_crs_due;
+	timer_arm(&l->loop, &l->crs_due, LAUNCHER_CRS_MS);
 	if (loop_run(&l->loop, &err) != 0) {
 		log_error("%s", err.text);
 		stop(l, 1);

@@ -15,6 +15,8 @@ struct launcher {
 	struct slot slot[LAUNCH_SLOTS_MAX];
 	struct guards guards;
 	struct watch prover, signals;
+	struct timer crs_due;
+	bool crs_checked;
 	int signal_fd;
 	bool stopping;
 	int exit_code;
@@ -26,6 +28,9 @@ struct launcher {
 /* Sets up the loop, the cgroups and the slots, and builds one cell to see what the machine gives: guards
  * is filled in. -errno: no cell can be built here; err says why and what to do. config is borrowed. */
 int launcher_open(struct launcher *l, const struct config *config, struct err *err);
+
+/* Hashes the pinned CRS files, unless that was done. launcher_serve does it by itself, before the first job at the latest. */
+int launcher_check_crs(struct launcher *l, struct err *err);
 
 /* Serves the prover on its socket (borrowed) until it closes or a signal says stop; then everything is
  * killed, reaped and removed. Returns the exit code. */

@@ -87,6 +87,8 @@ int main(int argc, char **argv)
 	guards_line(&launcher.guards, &w);
 	log_info("guards: %.*s", (int)writer_bytes(&w).n, line);
 	int code = probe_accept(&launcher.guards, &config) ? 0 : 1;
+	if (args.check && launcher_check_crs(&launcher, &err) != 0)
+		code = refuse(&err);
 	if (args.check)
 		printf("%.*s\n", (int)writer_bytes(&w).n, line);
 	else if (code == 0)
