@@ -457,7 +457,7 @@ void service_defaults(struct service *ret)
 {
 	*ret = (struct service){
 		.workdir = "/", .ready_s = 60, .essential = true,
-		.backoff_ms = 100, .backoff_max_ms = 30000, .stable_s = 60,
+		.backoff_ms = 50, .backoff_max_ms = 30000, .stable_s = 60,
 		.pids_max = 1024, .cpu_weight = 100, .files_max = 4096,
 		.stop_signal = SIGTERM, .stop_s = 10,
 	};

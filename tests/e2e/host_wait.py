@@ -5,6 +5,11 @@ import os
 import pathlib
 
 
+def waited(pid):
+    """Seconds that the thread of this process which waited longest has waited since it began: of QEMU that is the guest's processor."""
+    return max(int((task / "schedstat").read_text().split()[1]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
 class HostWait:
     """One request at a time, asked by the thread that made this: begin(), the request, end()."""
 

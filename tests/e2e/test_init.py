@@ -11,6 +11,7 @@ import pytest
 
 import guest
 from conftest import wait_for
+from host_wait import HostWait
 from vm import Vm, have_qemu
 
 pytestmark = pytest.mark.skipif(not have_qemu(), reason="QEMU 10 or later is not installed and only root can do it: "
@@ -193,6 +194,47 @@ def test_numbers_have_no_gaps(running):
     control = running.control()
     assert control["connected"] and control["stage"] == "services"
     assert control["events_lost"] == control["log_lines_lost"] == control["malformed"] == control["events_dropped"] == 0
+
+
+def after_its_death(g, wait):
+    """Seconds from the word that kills the service to its successor's first answer; and without waits for this machine's processors."""
+    def ask(request):
+        with g.dial(9002, 30) as s:
+            s.sendall(request)
+            return s.recv(16)
+    wait.begin()
+    began = time.monotonic()
+    try:
+        assert ask(b"die") == b""
+    except ConnectionResetError:
+        pass
+    assert ask(b"ping") == b"ping"               # the listener stayed: the call waits for whoever comes to accept it
+    took = time.monotonic() - began
+    return took, took - wait.end()
+
+
+def restarts(directory, times):
+    # each death is the first in a row
+    with Guest(directory, probe("app", "app", listen="service 9002", backoff_max_ms=50), ready="started") as g:
+        wait_for(lambda: "ready" in g.states("app"))
+        wait = HostWait(g)
+        both = [after_its_death(g, wait) for _ in range(times)]
+        assert g.stop() == 0
+    for name, figures in zip(("", ", without waits for this machine's processors"), zip(*both)):
+        row = sorted(x * 1000 for x in figures)
+        print(f"\na killed service answers again{name}: median {row[times // 2]:.0f} ms, p99.9 {row[times - 1 - times // 1000]:.0f} ms, "
+              f"worst {row[-1]:.0f} ms of {times}", end="")
+    return both
+
+
+def test_a_killed_service_is_back_soon(tmp_path):
+    assert min(net for _, net in restarts(tmp_path, 10)) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_a_killed_service_is_back_in_a_fifth_of_a_second_each_time(tmp_path, run):
+    assert max(net for _, net in restarts(tmp_path, 300)) < 0.2
 
 
 # --- what a service is given ----------------------------------------------------------------------------------------

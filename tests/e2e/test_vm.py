@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import pathlib
+import statistics
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from conftest import wait_for
 from enclave import BUILD, PGP_TOOL, ROOT, TEE_REX, sha256
 from frames import Exchange, call, exchange, request
 from gateway import Gateway
+from host_wait import waited
 from launcher_peer import EVIL
 from vm import Vm, have_qemu, kernel
 
@@ -203,21 +205,39 @@ def test_nothing_of_a_witness_is_in_the_enclave_s_memory_after_its_job(vm):
 
 
 def test_boot_costs_little_more_than_with_a_trivial_init(evil_image, tmp_path, capsys):
-    """From the start of `run` to a service that answers, against the same image whose init only says that it runs. The machine may
-    be busy: interleaved, and the least of each counts. The bar is twice and a half, which a second stage of boot, a sleep or a
-    time-out would cross; the goal of one and a half is not reached under emulation (docs/BENCHMARKS.md)."""
+    """From the start of `run` to a service that answers, and from the start of QEMU to there, against the same image whose init only
+    says that it runs. The goal is one and a half (docs/BENCHMARKS.md). The machine may be busy: in turns, less what the guest's processor
+    waited for one of the machine's, and the least of each counts; up to eight rounds to come below one and three quarters, which a second
+    stage of boot, a sleep or a time-out would cross."""
     (tmp_path / "trivial").mkdir()
     trivial = make(tmp_path / "trivial", EVIL_CONFIG.format(evil=sha256(EVIL)), "--crs", KIT / "crs-TEST", "--init", BUILD / "tests/tools/vm_agent")
-    times = {"heartbeat": [], "service": []}
-    while len(times["service"]) < 3 or (min(times["service"]) > 2.5 * min(times["heartbeat"]) and len(times["service"]) < 8):
+    whole, powered, net = ({"heartbeat": [], "service": []} for _ in range(3))
+
+    def round_of_both(n):
         for ready, image in (("heartbeat", trivial), ("service", evil_image)):
-            where = tmp_path / f"{ready}-{len(times[ready])}"
+            where = tmp_path / f"{ready}-{n}"
             where.mkdir()
             with Vm(where, image, memory=256, ready=ready) as vm:
-                times[ready].append(vm.ready_s)
+                qemu = vm.children()["qemu-system-x86"]
+                on = int(pathlib.Path(f"/proc/{qemu}/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+                whole[ready].append(vm.ready_s)
+                powered[ready].append(vm.began + vm.ready_s - on)
+                net[ready].append(powered[ready][-1] - waited(qemu))
+
+    def ratio(times, of=min):
+        return of(times["service"]) / of(times["heartbeat"])
+    rounds = int(os.environ.get("TEEREX_BOOTS", "3"))        # docs/BENCHMARKS.md has 10 of a quiet machine
+    while len(net["service"]) < rounds or (ratio(net) > 1.75 and len(net["service"]) < max(8, rounds)):
+        round_of_both(len(net["service"]))
     with capsys.disabled():
-        print(f"\nboot: trivial {min(times['heartbeat']):.2f} s, ours {min(times['service']):.2f} s, {min(times['service']) / min(times['heartbeat']):.2f} times")
-    assert min(times["service"]) <= 2.5 * min(times["heartbeat"]), times
+        for name, times in (("run", whole), ("power-on", powered), ("power-on, without waits for this machine's processors", net)):
+            pairs = [a / b for a, b in zip(times["service"], times["heartbeat"])]
+            middle = {k: statistics.median(v) for k, v in times.items()}
+            print(f"\nboot, from {name}: trivial {min(times['heartbeat']):.2f} s (median {middle['heartbeat']:.2f}), ours "
+                  f"{min(times['service']):.2f} s (median {middle['service']:.2f}, worst {max(times['service']):.2f}); times of pairs: median "
+                  f"{statistics.median(pairs):.2f}, worst {max(pairs):.2f}; of the least {ratio(times):.2f}", end="")
+        print()
+    assert ratio(net) <= 1.75, (whole, powered, net)
 
 
 # --- a real proof -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@
  *     low           tries to call the control channel with the listener "low" on port 77, and with what that accepts
  *     app           an application that logs: "serve" with a line to stderr for each connection. What is sent to it may be
  *                   "log N" (N more lines from a child, which ends the connection when it has written them), "count" (lines
- *                   written so far, those of children that run included), "sleep MS" (it does nothing for so long).
+ *                   written so far, those of children that run included), "sleep MS" (it does nothing for so long), "die" (by
+ *                   SIGKILL).
  *                   Without a mode and as PID 1 it is the same as a naive image has it: its log is /dev/console
  *
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
@@ -206,6 +207,8 @@ static bool obey(int fd, char *request, size_t *n, size_t cap)
 	}
 	if (sscanf(request, "sleep %ld", &number) == 1)
 		usleep((useconds_t)number * 1000);
+	if (strcmp(request, "die") == 0)
+		kill(getpid(), SIGKILL);
 	if (strcmp(request, "count") == 0)
 		*n = (size_t)snprintf(request, cap, "%llu", lines_written);
 	return true;

@@ -101,14 +101,14 @@ static void policies_decide_who_comes_back(void **state)
 	story[0] = '\0';
 	ends(0, 1);
 	ends(1, 1);
-	STORY("a:wait100 b:LOST");
+	STORY("a:wait50 b:LOST");
 	event(0, UNIT_TIMER);
 	ends(0, 0);
 	STORY("a:start a:LOST");
 	ends(2, 0);
 	event(2, UNIT_TIMER);
 	ends(2, 0);
-	STORY("c:wait100 c:start c:LOST *:the last essential service is lost for good: c");
+	STORY("c:wait50 c:start c:LOST *:the last essential service is lost for good: c");
 	event(2, UNIT_TIMER);
 	ends(2, 0);
 	supervise_stop(&s, "again");
@@ -140,7 +140,7 @@ static void order_is_kept_both_ways(void **state)
 	/* b restarts: a stays */
 	ends(1, 1);
 	event(1, UNIT_TIMER);
-	STORY("b:wait100 b:start");
+	STORY("b:wait50 b:start");
 	supervise_stop(&s, "enough");
 	STORY("a:sig15 d:sig15");
 	ends(3, 0);
@@ -162,7 +162,7 @@ static void who_is_not_ready_in_time_is_killed(void **state)
 	STORY("a:start a:LATE a:kill");
 	event(0, UNIT_READY);                    /* in between: it counts, and it dies all the same */
 	ends(0, -1);
-	STORY("a:READY a:wait100");
+	STORY("a:READY a:wait50");
 }
 
 static void a_start_that_fails_is_an_end(void **state)
@@ -187,7 +187,7 @@ static void a_cut_link_restarts_at_once(void **state)
 	story[0] = '\0';
 	ends(0, 1);
 	event(1, UNIT_CUT);
-	STORY("a:wait100 b:sig15");
+	STORY("a:wait50 b:sig15");
 	event(1, UNIT_TIMER);
 	STORY("b:kill");
 	ends(1, -1);
