@@ -16,8 +16,14 @@ void feed_put(struct feed *f, struct bytes b)
 
 struct bytes feed_get(const struct feed *f, uint64_t *at)
 {
-	if (*at < feed_begin(f))
-		*at = feed_begin(f);
+	uint64_t begin = feed_begin(f);
+	if (*at < begin && f->lines) {
+		while (begin < f->end && f->ring[begin % FEED_SIZE] != '\n')
+			begin++;
+		begin += *at == 0 && begin < f->end;
+	}
+	if (*at < begin)
+		*at = begin;
 	size_t from = (size_t)(*at % FEED_SIZE);
 	uint64_t left = f->end - *at;
 	return bytes_of(f->ring + from, left < FEED_SIZE - from ? (size_t)left : FEED_SIZE - from);

@@ -451,6 +451,7 @@ static int open_admin(struct run *r, struct err *err)
 {
 	r->admin.status = on_status;
 	r->admin.stop = on_stop;
+	r->logs.lines = true;
 	r->admin.logs = &r->logs;
 	return admin_open(&r->admin, &r->loop, r->admin_path, err);
 }

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -43,8 +44,40 @@ static void keeps_the_newest(void **state)
 	free(f);
 }
 
+/* Lines that were pushed out in the middle are not begun with. */
+static void lines_are_whole(void **state)
+{
+	struct feed *f = calloc(1, sizeof *f);
+	char line[64];
+	uint64_t at = 0;
+	(void)state;
+	f->lines = true;
+	for (int i = 0; f->end < FEED_SIZE + 1000; i++) {
+		int n = snprintf(line, sizeof line, "{\"line\":%d}\n", i);
+		feed_put(f, bytes_of(line, (size_t)n));
+		struct bytes b = feed_get(f, (at = 0, &at));
+		assert_int_equal(b.p[0], '{');
+		/* one that fell behind in the middle of a line gets the end of one first */
+		at = 3;
+		b = feed_get(f, &at);
+		assert_int_equal(b.p[0], feed_begin(f) <= 3 ? 'i' : '\n');
+	}
+	/* a line longer than all there is room for */
+	char *longest = malloc(FEED_SIZE + 10);
+	memset(longest, 'x', FEED_SIZE + 10);
+	feed_put(f, bytes_of(longest, FEED_SIZE + 10));
+	at = 0;
+	assert_int_equal(feed_get(f, &at).n, 0);
+	assert_int_equal(at, f->end);
+	feed_put(f, BYTES_LIT("y\n{}\n"));
+	at = 0;
+	assert_true(bytes_equal(feed_get(f, &at), BYTES_LIT("{}\n")));
+	free(longest);
+	free(f);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(keeps_the_newest) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(keeps_the_newest), cmocka_unit_test(lines_are_whole) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
