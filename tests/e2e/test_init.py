@@ -1,6 +1,7 @@
 """tee-rex-init as PID 1 of a guest: with everything an enclave has (the simulator), and with a serial line and nothing else."""
 import json
 import pathlib
+import re
 import socket
 import struct
 import subprocess
@@ -462,6 +463,42 @@ def test_scribbling(tmp_path):
         assert g.states("plain") == g.states("root") == ["starting", "ready"]
         assert g.control()["connected"] and g.control()["events_dropped"] == 0
         assert g.stop() == 0
+
+
+def test_services_that_do_their_worst(tmp_path):
+    """One floods its log, one makes orphans, one closes everything, one drowns its ready descriptor, one dies in the middle of a line and of its
+    readiness, again and again. The one that behaves is served, and init has no more at the end than at the beginning."""
+    common = {"essential": "no", "log": "stderr", "backoff_ms": 1, "backoff_max_ms": 20}
+    table = ECHO + probe("watch", "watch", grant="root-capabilities", log="stderr", essential="no")
+    table += probe("flood", "log", 300000, uid=8, **common)
+    table += probe("forks", "forks", uid=9, pids_max=200, after="watch", **common)
+    table += probe("closer", "closer", ready="fd", ready_s=1, **common) + probe("junk", "junk", ready="fd", ready_s=1, **common)
+    table += probe("half", "half", ready="fd", **common) + probe("crash", "crash", uid=11, **common)
+    with Guest(tmp_path, table) as g:
+        has = lambda: re.findall(r"watch\| (init has .*)", g.log.read_text())[-1:]     # what is kept is the flood's
+        wait_for(lambda: has(), 60)
+        began = has()[0]
+        slowest = 0
+        for _ in range(100):
+            at = time.monotonic()
+            assert g.echo(9002) == b"hello"
+            slowest = max(slowest, time.monotonic() - at)
+            time.sleep(0.1)
+        assert slowest < 5
+        status = g.control()
+        owners = {o["name"]: o for o in status["owners"]}
+        assert all(owners[n]["restarts"] > 3 for n in ("closer", "junk", "half", "crash")), owners
+        assert owners["flood"]["restarts"] == owners["forks"]["restarts"] == owners["echo"]["restarts"] == 0
+        assert status["connected"] and status["events_lost"] == status["log_lines_lost"] == status["malformed"] == 0
+        ends = re.findall(r"service=half state=exited .*", g.log.read_text())
+        assert ends and all("code=3" in e for e in ends)
+        now = has()[0]
+        data, fds = re.search(r"has (\d+) kB", now)[1], int(re.search(r"(\d+) descriptors", now)[1])
+        assert re.search(r"has (\d+) kB", began)[1] == data, (began, now)
+        # a service that runs has up to four descriptors of init's
+        assert abs(fds - int(re.search(r"(\d+) descriptors", began)[1])) <= 4 * 4, (began, now)
+        assert g.stop() == 0
+        assert "shutdown: reason=the parent asked for it" in g.log.read_text()
 
 
 def test_who_killed_it(tmp_path):

@@ -10,6 +10,11 @@
  *     link NAME [MS]  writes "link NAME up" when the other end of the link has said hello; ends when it is gone, or after MS
  *     signal PID N S [TIMES]  sends a signal, after S seconds
  *     cell MIB      a launcher whose job, in a group of its own with that much memory, dies of it; then it waits, deaf to SIGTERM
+ *     watch         what PID 1 has (data, descriptors), every second, for one with root's capabilities
+ *     forks         makes orphans as fast as it can: children whose children are left to PID 1
+ *     closer        closes everything it was given, and waits
+ *     junk          writes to "ready" without end, and never a newline
+ *     half          half a line, a half of "ready", and its end
  *     harm          tries to hinder PID 1: its limits, priority, memory, descriptors and files
  *     scribble      writes to every file of /proc, /sys and /dev that it can open
  *     forge SOURCE N  writes N lines of the control channel from that port (0: any), and says how it went
@@ -21,6 +26,7 @@
  *                   Without a mode and as PID 1 it is the same as a naive image has it: its log is /dev/console
  *
  * Reports go to the serial line, which a service with root's capabilities may make a device for. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -312,6 +318,54 @@ static void cell(const char *mib)
 	wait_for_ever();
 }
 
+/* --- in its way ----------------------------------------------------------------------------------------------------- */
+static void watch(void)
+{
+	for (;; sleep(1)) {
+		char line[256];
+		long data = -1, fds = 0;
+		FILE *f = fopen("/proc/1/status", "r");
+		while (f != NULL && fgets(line, sizeof line, f) != NULL)
+			sscanf(line, "VmData: %ld", &data);
+		if (f != NULL)
+			fclose(f);
+		DIR *d = opendir("/proc/1/fd");
+		while (d != NULL && readdir(d) != NULL)
+			fds++;
+		if (d != NULL)
+			closedir(d);
+		say("init has %ld kB of data, %ld descriptors", data, fds);
+	}
+}
+
+static void forks(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			for (int i = 0; i < 8; i++)
+				if (fork() == 0) {
+					usleep(1000);
+					_exit(i);
+				}
+			_exit(0);
+		}
+		if (pid < 0)
+			usleep(1000);
+	}
+}
+
+static void half(void)
+{
+	int ready = inherited("ready");
+	static char junk[100000];
+	memset(junk, 'h', sizeof junk);
+	if (write(2, junk, sizeof junk) < 0 || write(ready, "almost", 6) != 6)
+		_exit(90);
+	_exit(3);
+}
+
 /* --- against PID 1 ------------------------------------------------------------------------------------------------- */
 static void tried(const char *what, long ret) { say("harm %s: %s", what, ret >= 0 ? "done" : strerror(errno)); }
 
@@ -478,6 +532,18 @@ int main(int argc, char **argv)
 			if (kill(atoi(arg), atoi(argv[3])) != 0)
 				return 93;
 		return 0;
+	} else if (strcmp(mode, "watch") == 0) {
+		watch();
+	} else if (strcmp(mode, "forks") == 0) {
+		forks();
+	} else if (strcmp(mode, "closer") == 0) {
+		syscall(SYS_close_range, 0, ~0u, 0);
+		wait_for_ever();
+	} else if (strcmp(mode, "junk") == 0) {
+		for (int fd = inherited("ready"); write(fd, "junk and no end of a line ", 26) > 0;)
+			;
+	} else if (strcmp(mode, "half") == 0) {
+		half();
 	} else if (strcmp(mode, "harm") == 0) {
 		harm();
 		wait_for_ever();
