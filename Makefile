@@ -126,6 +126,9 @@ $(BUILD)/tests/tools/hostile_host: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard te
 $(BUILD)/bench/verify_bench: $(BUILD)/obj/bench/verify_bench.o $(call archives,$(BUILD)/obj,attest crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(CRYPTO_LIBS)
+$(BUILD)/bench/floor_server: bench/floor_server.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -o $@ $<
 $(BUILD)/bench/build_pipeline: $(BUILD)/obj/bench/build_pipeline.o $(call archives,$(BUILD)/obj,image attest crypto format base)
 	@mkdir -p $(@D)
 	$(CC) $(LINK) -o $@ $^ $(HOST_LIBS) $(CRYPTO_LIBS)
