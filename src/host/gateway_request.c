@@ -161,7 +161,8 @@ static void on_end(struct http_conn *c, bool gone)
 	struct gateway *g = r->g;
 	r->gone = gone;
 	r->ended_ms = c->server->now_ms;
-	forget_work(r);
+	if (r->state != REQ_ANSWERED)
+		forget_work(r);
 	metrics_count(r);
 	if (!g->o->quiet)
 		log_access(r);

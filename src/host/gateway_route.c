@@ -189,7 +189,7 @@ static bool read_nonce(struct request *r, const char *query)
 static const char *split_target(const char *target, const char **ret_query)
 {
 	const char *path = target;
-	if (strncasecmp(path, "http://", 7) == 0) {
+	if (path[0] != '/' && strncasecmp(path, "http://", 7) == 0) {
 		path += 7 + strcspn(path + 7, "/?");
 		if (*path != '/')
 			path = "/";
@@ -347,15 +347,15 @@ static bool method_fits(const struct route *route, const char *method)
 }
 
 /* The route for that path, with that method if there is one. */
-static const struct route *find_route(const char *path, const char *method, enum front_kind front)
+static const struct route *find_route(struct bytes path, const char *method, enum front_kind front)
 {
-	size_t n = strcspn(path, "?");
+	const size_t n = path.n;
 	const struct route *found = NULL;
 	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
 		const struct route *x = &routes[i];
 		size_t m = strlen(x->path);
 		bool same = x->path[m - 1] == '/' ? n > m : n == m;
-		if ((x->fronts & 1u << front) == 0 || !same || memcmp(x->path, path, m) != 0)
+		if ((x->fronts & 1u << front) == 0 || !same || memcmp(x->path, path.p, m) != 0)
 			continue;
 		found = x;
 		if (method_fits(x, method))
@@ -383,7 +383,8 @@ void request_begin(struct request *r, const struct http1_head *h, enum http1_res
 		return;
 	}
 	const char *path = split_target(r->target, &query);
-	const struct route *route = find_route(path, r->method, r->front->kind);
+	size_t n = *query != '\0' ? (size_t)(query - path) - 1 : strcspn(path, "?");
+	const struct route *route = find_route(bytes_of(path, n), r->method, r->front->kind);
 	if (route == NULL) {
 		request_fail(r, 404, OUTCOME_BAD_REQUEST, "Not found");
 		return;

@@ -16,7 +16,7 @@ from enclave import PGP_TOOL, TEE_REX, Enclave, sha256
 from fake_host import flip_proxy
 from gateway import Gateway, head, prove_body
 from launcher_peer import EVIL
-from test_gateway_service import scrape
+from test_gateway_service import openmetrics, scrape
 
 CONFIG = """
 allow = {evil}
@@ -194,6 +194,7 @@ def test_metrics_pass_what_the_prover_writes(build, enclave, clean, short_dir, f
         for line in [r'teerex_prover_requests_total\{op="attest",code="ok"\} [1-9]\d*', r"teerex_prover_nsm_calls_total [1-9]\d*",
                      r"teerex_prover_versions \d+", r"teerex_prover_uptime_seconds \d+"]:
             assert len(re.findall(f"^{line}$", page, re.M)) == 1, (line, page)
+        assert {f.name for f in openmetrics(page)} >= {"teerex_prover_requests", "teerex_gateway_requests"}
         assert g.stop() == 0
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 import fake_prover
 from conftest import Program, wait_for
@@ -328,6 +329,7 @@ def test_metrics(start, prover, short_dir):
     assert len(types) == len(set(types))
     for line in lines[:-1]:
         assert re.fullmatch(r'# TYPE [a-z_]+ (counter|gauge|histogram)|[a-z_]+(\{[a-z]+="[^"\\]+"(,[a-z]+="[^"\\]+")*\})? [0-9.]+', line), line
+    assert {f.name: f.type for f in openmetrics(page)}["teerex_gateway_request_duration_seconds"] == "histogram"       # as others read it
     assert 'requests_total{route="metrics",status="200"} 1' in scrape(path)[1]
     for target in ["/health", "/attestation", "/prove", "/", "/metrics/"]:
         assert scrape(path, target)[0].status == 404
