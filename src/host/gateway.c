@@ -17,14 +17,17 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-enum { FLUSH_MS = 500, SPARE_FDS = 128, END_S = 5 };
+enum { FLUSH_MS = 500, SPARE_FDS = 160, END_S = 5 };
+_Static_assert((int)SPARE_FDS >= (int)JOB_EXCHANGES_MAX + (int)GATEWAY_QUERIES_MAX + 3 * (int)GATEWAY_OWN_CONNECTIONS_MAX + (int)GATEWAY_FRONTS_MAX + 16,
+               "exchanges, the own sockets and their clients, and what a process has");
 
-/* A connection may need two descriptors: the client's and the enclave's. Clients get no more than leaves enough for the rest:
- * when they have taken all, nobody could be served. */
-static unsigned affordable(uint64_t connections)
+/* Clients get no more descriptors than leaves enough for what is done for them: a spool for each prove request, exchanges with
+ * the enclave, listeners and the operator's. When clients have taken all, nobody could be served. */
+static unsigned affordable(const struct gateway_options *o)
 {
 	struct rlimit l;
-	rlim_t want = (rlim_t)connections * 2 + SPARE_FDS;
+	const uint64_t connections = o->connections_max, rest = o->proves_max + SPARE_FDS;
+	rlim_t want = (rlim_t)(connections + rest);
 	if (getrlimit(RLIMIT_NOFILE, &l) != 0)
 		return (unsigned)connections;
 	if (l.rlim_cur < want) {
@@ -34,7 +37,7 @@ static unsigned affordable(uint64_t connections)
 	}
 	if (l.rlim_cur >= want)
 		return (unsigned)connections;
-	unsigned fit = l.rlim_cur > SPARE_FDS + 2 ? (unsigned)(l.rlim_cur - SPARE_FDS) / 2 : 1;
+	unsigned fit = l.rlim_cur > rest ? (unsigned)(l.rlim_cur - rest) : 1;
 	log_warn("%u connections at once instead of %llu: there are only %llu descriptors; raise RLIMIT_NOFILE or lower --connections-max", fit,
 	         (unsigned long long)connections, (unsigned long long)l.rlim_cur);
 	return fit;
@@ -260,7 +263,7 @@ int gateway_run(const struct gateway_options *o, struct err *err)
 		ret = signals = signal_fd(err);
 	if (ret < 0)
 		return ret;
-	g.connections_max = affordable(o->connections_max);
+	g.connections_max = affordable(o);
 	ret = loop_open(&g.loop, err);
 	if (ret < 0)
 		return ret;

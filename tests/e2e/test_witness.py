@@ -90,7 +90,7 @@ class Place:
         self.enclave.upload("1.0", EVIL)
         (path / "gateway").mkdir()
         self.gateway = Gateway(BUILD, path / "gateway", port, self.enclave.socket, "--metrics", f"unix:{path}/gateway/metrics",
-                               "--leave-grace", "1")
+                               "--leave-grace", "1", "--keep-dir", path / "gateway" / "kept")
         self.prove("proof 64")
 
     def __enter__(self):
@@ -115,6 +115,18 @@ class Place:
         answer = json.loads(client.getresponse().read())
         client.close()
         return answer.get("code", "ok" if "proof" in answer else answer)
+
+    def prove_later(self, act):
+        """As an asynchronous client: what its job ended in. The answer is kept, in memory and in a file."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        client.request("POST", "/prove", prove_body(self.encrypt(act)), {"Prefer": "respond-async"})
+        answer = client.getresponse()
+        assert answer.status == 202, answer.read()
+        answer.read()
+        client.request("GET", answer.headers["Location"] + "?wait=30")
+        state = json.loads(client.getresponse().read())["state"]
+        client.close()
+        return state
 
     def service(self):
         """Every process that is not a job's."""
@@ -174,6 +186,18 @@ def test_nothing_is_left_of_a_witness(place, act):
     if act == "eat":                            # the kernel names what it kills, and a name is the program's to choose (15 bytes)
         found = [f for f in found if f != "kernel log"]
     assert not found, found
+
+
+@pytest.mark.parametrize("act,state", [("proof 64", "done"), ("abort", "failed")])
+def test_answers_that_outlive_the_gateway_tell_nothing(place, act, state):
+    word = new_word()
+    before = place.enclave.snapshot()
+    assert place.prove_later(f"spread {word} {act}") == state
+    place.enclave.settled(before)
+    assert not place.outside(word.encode())
+    # control: such a file is among those that are looked at
+    kept = [path for path in files_with(b"TRxkept", place.path) if "/kept/" in path]
+    assert len(kept) >= 1 or state == "failed"
 
 
 def test_nothing_is_left_of_a_job_that_is_left(place):
