@@ -96,6 +96,23 @@ def test_a_full_slot_is_an_exact_refusal(prover):
     assert call(prover.path, "health")
 
 
+@pytest.mark.parametrize("damage", [lambda m: m[:-1] + bytes([m[-1] ^ 1]), lambda m: m[:-1], lambda m: m[:-16], lambda m: m + b"\0"],
+                         ids=["final tag", "cut by a byte", "without its final tag", "longer"])
+def test_nothing_is_started_before_the_final_tag(prover, damage):
+    """The plaintext is in the slot by then, all of it; the launcher is told to throw it away, never to start."""
+    message = damage(prover.encrypt(b"proof 64\n" + bytes(100_000)))
+    with Exchange(prover.path) as x, open(os.memfd_create("input"), "w+b") as file:
+        x.send(request("prove", size=len(message)) + body(message))
+        slot, _ = prover.opened(file.fileno())
+        _, answer = x.answer()
+        assert answer["code"] == "bad-input", answer
+        assert prover.hear(CLOSE)[0][1] == slot and os.fstat(file.fileno()).st_size > 90_000
+        prover.launcher.send(bytes([CLOSED, slot]))
+        prover.launcher.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            prover.launcher.recv(512)
+
+
 @pytest.mark.parametrize("name, mib", [("", 1024), ("peak-mib=300", 300), ("peak-mib=1", 8), ("peak-mib=1024", 1024), ("else", 1024)])
 def test_what_a_job_is_given(prover, name, mib):
     message = prover.encrypt(b"input", name)
