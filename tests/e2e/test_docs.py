@@ -99,6 +99,17 @@ def test_gateway_options_and_keys_are_in_step(build, tables):
     assert options == {k["option"] for k in keys if k["key"].startswith("gateway.")}
 
 
+@pytest.mark.parametrize("page", sorted((TOP / "docs").glob("*.md")), ids=lambda p: p.stem)
+def test_tests_that_documents_name_exist(page):
+    """`test_x.py::test_y`, and `::test_z` after it for another one of that file."""
+    file = None
+    for name, test in re.findall(r"`(?:tests/e2e/)?(test_\w+\.py)?(?:::(test_\w+))?`", page.read_text()):
+        if name:
+            file = (TOP / "tests/e2e" / name).read_text()
+        if test:
+            assert file is not None and f"def {test}(" in file, f"{name or '…'}::{test}"
+
+
 # --- completion -------------------------------------------------------------------------------------------------
 def in_bash(share, line):
     words = line.split(" ")
