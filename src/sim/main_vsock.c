@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 struct args { uint64_t cid; const char *dir; bool push_back; };
 static const struct option_spec options[] = {
@@ -48,6 +49,11 @@ static int start(const struct args *a, struct err *err)
 	if (prctl(PR_GET_PDEATHSIG, &chosen) != 0 || (chosen == 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) != 0))
 		return fail(err, errno, "prctl(PR_SET_PDEATHSIG)");
 	signal(SIGPIPE, SIG_IGN);
+	struct rlimit files;                     /* a descriptor for each connection, and it may be started with 1024 */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	int ret = listen_fds_take(&fds, err);
 	if (ret == 0)
 		ret = take(&fds, "qemu", &qemu, err);

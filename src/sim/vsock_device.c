@@ -95,12 +95,18 @@ static bool queues_broken(struct vsock_device *d)
 	return false;
 }
 
+/* As a parent it may ask for more than the guest's rings hold: nothing else shows what becomes of that. */
+static size_t connections_max(const struct vsock_device *d)
+{
+	return d->push_back ? 4 * (size_t)VSOCK_CONNECTIONS_MAX : VSOCK_CONNECTIONS_MAX;
+}
+
 /* --- connections ---------------------------------------------------------------------------------------------- */
 
 static void listen_while_there_is_room(struct vsock_device *d)
 {
 	for (size_t i = 0; i < d->listener_count; i++)
-		loop_set(d->loop, &d->listener[i].watch, d->connection_count < VSOCK_CONNECTIONS_MAX ? EPOLLIN : 0);
+		loop_set(d->loop, &d->listener[i].watch, d->connection_count < connections_max(d) ? EPOLLIN : 0);
 }
 
 static void drop(struct vsock_connection *c)
@@ -153,7 +159,7 @@ static void on_socket(struct watch *w, uint32_t events)
 /* Takes over fd unless it returns NULL. */
 static struct vsock_connection *connection_new(struct vsock_device *d, int fd, enum state state)
 {
-	struct vsock_connection *c = d->connection_count < VSOCK_CONNECTIONS_MAX ? malloc(sizeof *c) : NULL;
+	struct vsock_connection *c = d->connection_count < connections_max(d) ? malloc(sizeof *c) : NULL;
 	if (c == NULL)
 		return NULL;
 	memset(c, 0, offsetof(struct vsock_connection, buffer));
@@ -166,8 +172,11 @@ static struct vsock_connection *connection_new(struct vsock_device *d, int fd, e
 		free(c);
 		return NULL;
 	}
-	c->next = d->first;
-	d->first = c;
+	struct vsock_connection **last = &d->first;      /* in the order of their coming, as in a driver's queue */
+	while (*last != NULL)
+		last = &(*last)->next;
+	*last = c;
+	c->next = NULL;
 	d->connection_count++;
 	d->connections_ever++;
 	listen_while_there_is_room(d);
@@ -502,8 +511,7 @@ static bool give_data(struct vsock_connection *c, const struct virtq_chain *chai
 	return true;
 }
 
-/* True when there is more. */
-static bool give_packets(struct vsock_device *d)
+static void give_replies(struct vsock_device *d)
 {
 	struct virtq_chain chain;
 	while (d->reply_count > 0 && room(d, &chain)) {
@@ -511,7 +519,15 @@ static bool give_packets(struct vsock_device *d)
 		d->reply_at = (d->reply_at + 1) % VSOCK_REPLIES_MAX;
 		d->reply_count--;
 	}
+}
+
+/* True when there is more. */
+static bool give_packets(struct vsock_device *d)
+{
+	struct virtq_chain chain;
 	bool more = false;
+	if (!d->push_back)
+		give_replies(d);
 	struct vsock_connection *next;
 	for (struct vsock_connection *c = d->first; c != NULL; c = next) {
 		next = c->next;
@@ -528,6 +544,9 @@ static bool give_packets(struct vsock_device *d)
 		}
 		more |= !gone && n == GIVE_PER_TURN;
 	}
+	/* Linux has one queue for all: what asks came first */
+	if (d->push_back)
+		give_replies(d);
 	return more;
 }
 

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import tell_slowest, wait_for
 from enclave import BUILD, TEE_REX
-from vm import Vm, have_qemu, make_image
+from vm import Vm, have_qemu, kernel, make_image
 
 pytestmark = pytest.mark.skipif(not have_qemu(), reason="QEMU 10 or later is not installed and only root can do it: "
                                 "scripts/backports install qemu-system-x86")
@@ -128,6 +128,58 @@ def test_a_parent_that_pushes_back_does_not_stop_it(image, tmp_path):
         assert all(pool.map(refused, range(20000, 20400)))
         assert all(line == b"ECONNRESET\n" for a in answers for line in a.result())
         assert vm.command_line("connect 3 9000") == "ok"
+
+
+def dialled(vm, port):
+    try:
+        return vm.dial(port)
+    except BlockingIOError:                      # so many wait already: a moment later there is room
+        return None
+
+
+def flooded(vm, asks=3600):
+    """Both sides ask for what the other refuses, hundreds of times at once: the guest while the device stands still, so that its queue
+    is full; the parent while the guest does; then both go on. Whether anything passes afterwards."""
+    qemu, device = (vm.children()[n] for n in ("qemu-system-x86", "tee-rex-sim-vso"))
+    agent = vm.dial(9103)
+    agent.sendall(b"flood 3800 77 500\n")
+    time.sleep(0.2)
+    os.kill(device, signal.SIGSTOP)
+    time.sleep(3)
+    os.kill(qemu, signal.SIGSTOP)
+    os.kill(device, signal.SIGCONT)
+    asking = [wait_for(lambda: dialled(vm, port), 20) for port in range(20000, 20000 + asks)]
+    os.kill(qemu, signal.SIGCONT)
+    time.sleep(12)                               # longer than either side waits for an answer
+    for s in [agent, *asking]:
+        s.close()
+    return passes(vm)
+
+
+def passes(vm):
+    try:
+        return vm.command_line("connect 3 9000", timeout=15) == "ok"
+    except (TimeoutError, ConnectionError):
+        return False
+
+
+def test_two_sides_that_push_back_do_not_stop_each_other(image, tmp_path):
+    with Vm(tmp_path, image, ["--push-back"]) as vm:
+        assert flooded(vm)
+
+
+@pytest.mark.slow
+def test_without_the_patch_they_do(tmp_path):
+    """The control: the same kernel, built without kernel/patches, stands still for good; with a parent that drains it does not."""
+    image = make_image(tmp_path, (BUILD / "tests/tools/vm_agent").read_bytes(), kernel_path=kernel("--without-patches") / "bzImage")
+    for options, asks, goes_on in ((["--push-back"], 3600, False), ([], 900, True)):     # without, the device holds 1,024 connections
+        (tmp_path / str(goes_on)).mkdir()
+        with Vm(tmp_path / str(goes_on), image, options) as vm:
+            assert vm.command_line("connect 3 9000") == "ok"
+            assert flooded(vm, asks) == goes_on
+            if not goes_on:
+                assert not passes(vm)            # nor later
+                vm.kill()
 
 
 def test_closing_reaches_the_guest(vm):

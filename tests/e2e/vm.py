@@ -12,7 +12,7 @@ import uuid
 
 from enclave import BUILD, ROOT, TEE_REX
 
-KERNEL_DIR = None
+KERNELS = {}
 CMDLINE = "reboot=k panic=-1 pci=off nomodules console=ttyS0 i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd random.trust_cpu=on"
 
 
@@ -29,14 +29,13 @@ def have_qemu():
     return version() >= 10
 
 
-def kernel():
+def kernel(*options):
     """The directory of the guest kernel: built, or from its cache."""
-    global KERNEL_DIR
-    if KERNEL_DIR is None:
-        done = subprocess.run([ROOT / "scripts/guest-kernel"], capture_output=True, text=True)
+    if options not in KERNELS:
+        done = subprocess.run([ROOT / "scripts/guest-kernel", *options], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        KERNEL_DIR = pathlib.Path(done.stdout.strip())
-    return KERNEL_DIR
+        KERNELS[options] = pathlib.Path(done.stdout.strip())
+    return KERNELS[options]
 
 
 def cpio(files):
@@ -82,14 +81,23 @@ class Vm:
         self.log_file = open(self.log, "wb")
         self.began = time.monotonic()
         self.process = subprocess.Popen(list(map(str, self.command)), stdout=subprocess.PIPE, stderr=self.log_file)
-        readable, _, _ = select.select([self.process.stdout], [], [], 300)
-        self.line = self.process.stdout.readline().decode() if readable else ""
+        self.line = self.first_line(300)
         self.ready_s = time.monotonic() - self.began
         if not self.line.startswith("ready: "):
             self.kill()
             raise AssertionError(f"not ready: {self.line!r}\n{self.log.read_text()}")
         assert "SIMULATED" in self.line
         self.socket = self.line.split("service socket ")[1].split(",")[0].strip()
+
+    def first_line(self, seconds):
+        """What run says first; nothing when a service of the enclave has been started five times over before that."""
+        end = self.began + seconds
+        while time.monotonic() < end:
+            if select.select([self.process.stdout], [], [], 1)[0]:
+                return self.process.stdout.readline().decode()
+            if b"state=starting restarts=5" in self.log.read_bytes():
+                break
+        return ""
 
     def __enter__(self):
         return self

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,8 +18,10 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,11 +123,37 @@ static void command_file(int fd, const char *path)
 	close(from);
 }
 
+/* N connections to CID 3 at once, after so many ms; answers when the last was refused, or after ten seconds. */
+static void command_flood(int fd, unsigned count, unsigned port, unsigned after_ms)
+{
+	static struct pollfd p[4096];
+	struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST + 1, .svm_port = port };
+	struct rlimit many = { 8192, 8192 };
+	struct timeval patience = { .tv_sec = 60 };
+	unsigned open_ones = 0;
+	setrlimit(RLIMIT_NOFILE, &many);
+	usleep(after_ms * 1000);
+	for (unsigned i = 0; i < count && i < 4096; i++) {
+		p[i] = (struct pollfd){ .fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0), .events = POLLOUT };
+		setsockopt(p[i].fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof patience);
+		connect(p[i].fd, (struct sockaddr *)&a, sizeof a);
+		open_ones += p[i].fd >= 0;
+	}
+	while (open_ones > 0 && poll(p, count, 10000) > 0)
+		for (unsigned i = 0; i < count; i++)
+			if (p[i].fd >= 0 && p[i].revents != 0) {
+				close(p[i].fd);
+				p[i].fd = -1;
+				open_ones--;
+			}
+	dprintf(fd, "%u left\n", open_ones);
+}
+
 static void serve_commands(int fd)
 {
 	static char line[32 << 10];
 	FILE *f = fdopen(dup(fd), "r");
-	unsigned cid, port, count;
+	unsigned cid, port, count, ms;
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
 		if (sscanf(line, "connect %u %u", &cid, &port) == 2) {
@@ -140,6 +169,8 @@ static void serve_commands(int fd)
 			ssize_t n = to < 0 ? -1 : read(to, buf, sizeof buf);
 			dprintf(fd, "%s %.*s\n", to < 0 ? strerrorname_np(errno) : "ok", n > 0 ? (int)n : 0, buf);
 			close(to);
+		} else if (sscanf(line, "flood %u %u %u", &count, &port, &ms) == 3) {
+			command_flood(fd, count, port, ms);
 		} else if (strncmp(line, "nsm ", 4) == 0) {
 			command_nsm(fd, line + 4);
 		} else if (strncmp(line, "file ", 5) == 0) {
