@@ -534,7 +534,7 @@ payload_max_mib = 44
 payload_budget_mib = 48
 versions_max = 2
 versions_total_mib = 44
-upload_max_mib = 8
+upload_max_mib = 40
 body_s = 1800
 [recipe]
 memory_mib = 260
