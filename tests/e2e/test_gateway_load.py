@@ -68,11 +68,14 @@ def ratios(gateway, quiet, seconds):
     """Median latencies in the crowd over those without it: on a connection that is kept, on new ones."""
     kept = [http.client.HTTPConnection("127.0.0.1", g.port, timeout=30) for g in (gateway, quiet)]
     found = {"kept": ([], []), "new": ([], [])}
-    cpu, end = cpu_s(gateway.pid), time.monotonic() + seconds
+    cpu, end, turns = cpu_s(gateway.pid), time.monotonic() + seconds, [(0, gateway), (1, quiet)]
     while time.monotonic() < end:
-        for i, g in enumerate((gateway, quiet)):
+        for _, g in turns:                       # whoever comes first after a sleep finds everything asleep, the client most of all
+            latency(g.port)
+        for i, g in turns:
             found["kept"][i].append(latency(g.port, kept[i]))
             found["new"][i].append(latency(g.port))
+        turns.reverse()
         time.sleep(0.005)
     cpu = (cpu_s(gateway.pid) - cpu) / seconds
     for c in kept:
@@ -103,7 +106,7 @@ def test_an_honest_client_in_a_crowd(build, prover, short_dir, seconds):
         with Crowd(attacked_port, idle) as crowd:
             wait_for(lambda: gateway.fds() > idle, 30, "the crowd connected")
             crowded = gateway.memory_kib()
-            bar = 2 if seconds > 10 else 3       # a short look on a small machine, which the crowd shares
+            bar = 2 if seconds > 10 else 2.5     # a short look on a small machine, which the crowd shares
             for _ in range(3):                   # the machine has its moods
                 worst = max(ratios(gateway, quiet, seconds))
                 if worst < bar:
