@@ -106,6 +106,8 @@ static void print_says(const struct live_status *s)
 	}
 	if (s->unheard > 0)
 		printf("  unheard     %" PRId64 " events were lost on their way\n", s->unheard);
+	if (s->refused > 0)
+		printf("  refused     %" PRId64 " calls of the control channel by programs inside that are not init\n", s->refused);
 	if (s->inner_death[0] != '\0')
 		printf("  died inside %s\n", s->inner_death);
 }

@@ -88,6 +88,7 @@ static void take_control(struct live_status *s)
 	s->memory_total = number(c, "total_bytes");
 	s->memory_available = number(c, "available_bytes");
 	s->unheard = number(c, "events_dropped") + number(c, "events_lost");
+	s->refused = number(c, "refused");
 	text(c, "last_death", s->inner_death, sizeof s->inner_death);
 	for (size_t i = 0; i < json_array_size(owners); i++)
 		take_owner(s, json_array_get(owners, i));

@@ -22,6 +22,7 @@ struct live_status {
 	json_t *says;                    /* owned: the answer to "status"; NULL */
 	int64_t memory_total, memory_available;  /* bytes inside, as init reported last; 0: it did not */
 	int64_t unheard;                 /* events that were lost on their way */
+	int64_t refused;                 /* calls of the control channel that were not init's */
 	char inner_death[600];           /* of a service inside, escaped; "": none */
 	struct live_owner owner[LIVE_OWNERS_MAX];
 	size_t owner_count;

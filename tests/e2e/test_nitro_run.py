@@ -311,6 +311,8 @@ def test_the_control_channel_is_inits(machine, image, tmp_path):
         control = run.ask("status")["control"]
         assert control["refused"] == 3 and control["events"] == 0 and control["stage"] == "" and not control["connected"]
         assert run.stderr.count("is not init called the control channel") == 1
+        said = subprocess.run([TEE_REX, "status", run.name], capture_output=True, text=True).stdout
+        assert "refused     3 calls of the control channel by programs inside that are not init" in said
         with machine.enclave_calls(cid, 9001, 1023) as s:
             s.sendall(forged % (0, b"services"))
             wait_for(lambda: run.ask("status")["control"]["stage"] == "services")

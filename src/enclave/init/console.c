@@ -2,6 +2,7 @@
 
 #include "linux/small_file.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,4 +31,8 @@ void console_say(const char *fmt, ...)
 		return;                          /* stuck, or none */
 }
 
-void console_quiet_kernel(void) { small_file_write("", "/proc/sys/kernel/printk", "1", NULL); }
+int console_quiet_kernel(struct err *err)
+{
+	int bad = small_file_write("", "/proc/sys/kernel/printk", "1", err);
+	return bad == -ENOENT ? 0 : bad;         /* one that cannot print */
+}

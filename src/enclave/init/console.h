@@ -3,10 +3,12 @@
 #ifndef ENCLAVE_INIT_CONSOLE_H
 #define ENCLAVE_INIT_CONSOLE_H
 
+#include "base/fail.h"
+
 void console_open(void);
 /* What does not fit is lost. Safe in a signal handler but for the formatting. */
 void console_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* From here on the kernel prints nothing but its own end: printing to a stuck line costs it 10 ms a character. */
-void console_quiet_kernel(void);
+int console_quiet_kernel(struct err *err);
 
 #endif

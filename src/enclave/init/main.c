@@ -179,10 +179,11 @@ static int boot(struct err *err)
 	if (bad == 0)
 		bad = memory_open(&init.memory, &init.loop, &init.events, &init.services, err);
 	if (bad == 0)
+		bad = console_quiet_kernel(err); /* as root: the kernel's settings know no capabilities */
+	if (bad == 0)
 		bad = stand_apart(err);
 	if (bad == 0)
 		stage("services");
-	console_quiet_kernel();
 	return bad;
 }
 
