@@ -9,7 +9,8 @@ import pytest
 from conftest import TOP
 from images import entry, layer, simple_layout
 
-USING = (TOP / "README.md").read_text().split("## Using it\n")[1].split("\n## ")[0]
+README = (TOP / "README.md").read_text()
+USING = README.split("## Using it\n")[1].split("\n## ")[0]
 BLOCKS = ["".join(line[4:] + "\n" for line in block.splitlines()) for block in re.findall(r"(?:^    .*\n)+", USING, re.M)]
 FIRST, SECOND, IMAGES, HOST = BLOCKS
 
@@ -48,9 +49,21 @@ def test_images(run, tmp_path):
     simple_layout(image, layer(entry("bin", "dir"), entry("bin/app", data=b"\x7fELF", mode=0o755)), config={"Cmd": ["/bin/app"]})
     said = run("\n".join(before).replace(" IMAGE ", f" {image} ").replace("build/app.eif", str(tmp_path / "app.eif"))).stdout
     assert '"PCR0"' in said and (tmp_path / "app.eif").stat().st_size > 1 << 20
+    check_sizes()
     # the virtual machine is test_vm.py's; here that the line is one it takes
     said = run(last.replace(" --gateway", " --measure --gateway")).stdout
     assert re.match(r"0=[0-9a-f]{96}\n", said), said
+
+
+def check_sizes():
+    """What the README says of the image is so, give or take what a compiler or an update of Debian's changes."""
+    listed = (TOP / "build/image/prover-TEST.files").read_text()
+    found = {line.split()[3].rsplit("/", 1)[1]: int(line.split()[1]) for line in listed.splitlines()}
+    told = re.search(r"tee-rex-launcher, tee-rex-prover \| ([\d ]+) \+ ([\d ]+) \|", README)
+    for name, size in zip(("tee-rex-launcher", "tee-rex-prover"), told.groups()):
+        assert abs(int(size.replace(" ", "")) - found[name]) < 0.15 * found[name], (name, found[name])
+    megabytes = (TOP / "build/image/prover-TEST.eif").stat().st_size / 1e6
+    assert abs(float(re.search(r"That one has ([\d.]+) MB", README)[1]) - megabytes) < 0.1 * megabytes, megabytes
 
 
 def test_host(run, tmp_path):
