@@ -99,9 +99,9 @@ def test_a_job_whose_client_leaves(vm):
         message = vm.encrypt(b"tree-hang\n")
         with Exchange(vm.socket) as x:
             x.send(request("prove", size=len(message)) + body(message))
-            wait_for(lambda: call(vm.socket, "health")["jobs_running"] == 1, 20)
+            wait_for(lambda: "jobs_running 1" in call(vm.socket, "metrics")["metrics"], 20)
             began = time.monotonic()
-        wait_for(lambda: call(vm.socket, "health")["jobs_running"] == 0, 20)
+        wait_for(lambda: "jobs_running 0" in call(vm.socket, "metrics")["metrics"], 20)
         return time.monotonic() - began
     assert tell_slowest("a job whose client leaves is gone after", [[leave() for _ in range(30)] for _ in range(3)]) < 1
 
