@@ -187,7 +187,7 @@ $(BUILD)/share/made: $(PROGRAMS) scripts/make-docs $(wildcard man/*)
 ARM64 := aarch64-linux-gnu-
 arm64:
 	@root=$$(scripts/arm64-sysroot) && $(MAKE) --no-print-directory BUILD=$(BUILD)/arm64 AR=$(ARM64)ar \
-		CC="$(if $(findstring ccache,$(CC)),ccache )$(ARM64)gcc -isystem $$root/usr/include -isystem $$root/usr/include/aarch64-linux-gnu -L$$root/usr/lib/aarch64-linux-gnu" \
+		CC="$(if $(findstring ccache,$(CC)),ccache )$(ARM64)gcc -isystem $$root/usr/include -isystem $$root/usr/include/aarch64-linux-gnu -L$$root/usr/lib/aarch64-linux-gnu -Wl,-rpath-link,$$root/usr/lib/aarch64-linux-gnu" \
 		$(addprefix $(BUILD)/arm64/,tee-rex-init tee-rex-launcher tee-rex-prover)
 
 # Without CRS it is a TEST image, and called so (scripts/prover-image --help).
