@@ -145,8 +145,8 @@ static const char *load_one(struct gateway *g, const char *name)
 	CLEANUP(free_ptr) uint8_t *p = read_whole(g->kept.dir, name, &n);
 	if (p == NULL || !kept_answer_parse(bytes_of(p, n), &a))
 		return "it is no whole answer";
-	int64_t left = (int64_t)a.until_ms - clock_wall_ms(), longest = (int64_t)g->o->result_keep_s * 1000;
-	if (a.until_ms > INT64_MAX || left <= 0)
+	int64_t left = a.until_ms > INT64_MAX ? 0 : (int64_t)a.until_ms - clock_wall_ms(), longest = (int64_t)g->o->result_keep_s * 1000;
+	if (left <= 0)
 		return "it has been kept long enough";
 	if (g->jobs.promised + kept_answer_ids(&a) > g->o->results_max)
 		return "there are as many answers as may be promised";
